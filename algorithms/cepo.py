@@ -86,8 +86,6 @@ class Cepo(Grpo[C], Generic[C]):
         "evidence/auc": ("0-1", "does evidence rank tokens of correct above those of wrong rollouts; 0.5 is chance"),
         "evidence/auc_low": ("0-1", "lower end of its 95 % interval, rollouts as clusters"),
         "evidence/auc_high": ("0-1", "upper end"),
-        "evidence/auc_all": ("0-1", "the same over all tokens"),
-        "evidence/silent": ("0-1", "share of tokens left out of auc, evidence being under 0.01 nats"),
         "evidence/clipped": ("0-1", "share of credited tokens whose weight was clipped"),
         "evidence/mix": ("0-1", "lambda of this step"),
     }

@@ -95,9 +95,9 @@ class DataConfig(Settings):
 
 
 class SamplingConfig(Settings):
-    prompts_per_step: int = Field(32, ge=1)
+    prompts_per_step: int = Field(64, ge=1)
     """Prompts drawn a rollout step, over all ranks."""
-    group_size: int = Field(16, ge=1)
+    group_size: int = Field(8, ge=1)
     """Rollouts a prompt."""
     temperature: float = Field(1.0, gt=0)
     """Of sampling; the learner's log-probs are taken at it too."""
@@ -107,7 +107,7 @@ class SamplingConfig(Settings):
     """Likeliest tokens kept, renormalised; 0 = off."""
     max_prompt: int = Field(256, ge=1)
     """Tokens; a longer prompt is refused."""
-    max_response: int = Field(56, ge=1)
+    max_response: int = Field(32, ge=1)
     """Tokens; a longer response is cut and counts as truncated."""
     max_rows: int = Field(512, ge=1)
     """Rollouts decoded side by side: bounds the cache's memory, changes no result beyond rounding."""
@@ -130,7 +130,7 @@ class MismatchConfig(Settings):
 
 
 class LearnerConfig(Settings):
-    updates_per_step: int = Field(2, ge=1)
+    updates_per_step: int = Field(4, ge=1)
     """Optimizer updates a rollout step; each takes whole groups, stratified by domain."""
     tokens_per_microbatch: int = Field(8192, ge=1)
     """Padded tokens (prompt and response) a forward pass; bounds activations, changes no gradient beyond rounding."""

@@ -265,29 +265,21 @@ def clustered_auc(values: Tensor, positive: Tensor, cluster: Tensor) -> tuple[fl
 
 
 def evidence_summary(
-    evidence_BT: Tensor, sign_B1: Tensor, read_BT: Tensor, correct_B: Tensor, clip: float, silent: float = 0.01
+    evidence_BT: Tensor, sign_B1: Tensor, read_BT: Tensor, correct_B: Tensor, clip: float
 ) -> dict[str, float]:
     """How well evidence ranks tokens of correct rollouts above those of wrong ones, and how often it was clipped.
 
-    `auc` with the ends of its 95 % interval, rollouts being clusters, over tokens whose |evidence| reaches `silent`, nats
-    (under 0.01 a weight moves by less than 1 %: copied operands, separators, the end);
-    `silent`, the share of tokens left out of it; `auc_all`, with them; `clipped`, the share of tokens whose weight was cut.
+    `auc` over all tokens read, with the ends of its 95 % interval, rollouts being clusters; `clipped`, the share of tokens
+    whose weight was cut.
     """
     rows_BT = torch.arange(len(correct_B), device=correct_B.device)[:, None].expand_as(read_BT)
     right_BT = correct_B[:, None].expand_as(read_BT)
-
-    def auc(of_BT: Tensor) -> tuple[float, float]:
-        return clustered_auc(evidence_BT[of_BT], right_BT[of_BT], rows_BT[of_BT])
-
-    spoken_BT = read_BT & (evidence_BT.abs() >= silent)
-    value, error = auc(spoken_BT)
+    auc, error = clustered_auc(evidence_BT[read_BT], right_BT[read_BT], rows_BT[read_BT])
     clipped = (((sign_B1 * evidence_BT).exp() - 1).abs() > clip)[read_BT]
     return {
-        "auc": value,
-        "auc_low": max(0.0, value - 1.96 * error),
-        "auc_high": min(1.0, value + 1.96 * error),
-        "auc_all": auc(read_BT)[0],
-        "silent": 1 - float(spoken_BT.sum()) / max(1, int(read_BT.sum())),
+        "auc": auc,
+        "auc_low": max(0.0, auc - 1.96 * error),
+        "auc_high": min(1.0, auc + 1.96 * error),
         "clipped": float(clipped.double().mean()) if len(clipped) else 0.0,
     }
 

@@ -12,6 +12,7 @@ from rlzoo.rundir import RunDir
 
 SMALL = (
     "sampling.prompts_per_step=6",
+    "learner.updates_per_step=2",
     "sampling.group_size=4",
     "sampling.max_response=24",
     "eval.problems_per_level=2",

@@ -17,7 +17,16 @@ from rlzoo.rundir import RunDir
 from tests.support import without_times
 
 SMALL = [
-    *("--set", "sampling.prompts_per_step=6", "--set", "sampling.group_size=4", "--set", "sampling.max_response=24"),
+    *(
+        "--set",
+        "sampling.prompts_per_step=6",
+        "--set",
+        "learner.updates_per_step=2",
+        "--set",
+        "sampling.group_size=4",
+        "--set",
+        "sampling.max_response=24",
+    ),
     *("--set", "eval.problems_per_level=1", "--set", "eval.samples=2", "--set", "threads=1"),
 ]
 

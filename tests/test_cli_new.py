@@ -34,6 +34,7 @@ def test_its_test_passes_and_train_and_check_take_it(tmp_path: Path) -> None:
     assert "laws hold" in checked.stdout
     small = [
         "--set=sampling.prompts_per_step=2",
+        "--set=learner.updates_per_step=2",
         "--set=sampling.group_size=4",
         "--set=eval.at_start=false",
         "--set=eval.at_end=false",

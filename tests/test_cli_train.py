@@ -9,7 +9,16 @@ from rlzoo.cli import main
 from rlzoo.rundir import RunDir
 
 SMALL = [
-    *("--set", "sampling.prompts_per_step=6", "--set", "sampling.group_size=2", "--set", "sampling.max_response=6"),
+    *(
+        "--set",
+        "sampling.prompts_per_step=6",
+        "--set",
+        "learner.updates_per_step=2",
+        "--set",
+        "sampling.group_size=2",
+        "--set",
+        "sampling.max_response=6",
+    ),
     *("--set", "eval.problems_per_level=1", "--set", "eval.samples=2"),
 ]
 

@@ -198,7 +198,12 @@ def test_a_file_with_one_objective_needs_no_class(tmp_path: Path, capsys: pytest
 def test_a_run_names_the_line_and_no_stack_of_ours(
     fault: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = ["--set=sampling.prompts_per_step=2", "--set=sampling.group_size=4", "--set=eval.at_start=false"]
+    small = [
+        "--set=sampling.prompts_per_step=2",
+        "--set=learner.updates_per_step=2",
+        "--set=sampling.group_size=4",
+        "--set=eval.at_start=false",
+    ]
     code = main.run(["train", "--algo", f"{BROKEN}:{fault}", "--steps", "1", "--out", str(tmp_path), *small])
     err = capsys.readouterr().err
     assert code == 1

@@ -70,7 +70,7 @@ def test_sizes_that_the_default_model_was_made_for(source: Procedural):
     for index in range(MANY):
         problem = source.problem("train", index)
         assert len(text_of(problem.messages[0])) <= 26
-        assert len(problem.solution or "") < 56
+        assert len(problem.solution or "") < 32
 
 
 @each_source
@@ -161,7 +161,7 @@ def test_a_slip_is_carried_on():
     work = Work(Random(0), slip_at=0)
     total = work.calc(work.calc(30, "+", 8), "-", 4)
     first, second = work.steps
-    wrong = int(first.removeprefix("30+8="))
+    wrong = int(first)
     assert wrong != 38
-    assert second == f"{wrong}-4={total}"
+    assert second == f"{wrong - 4}"
     assert total == wrong - 4

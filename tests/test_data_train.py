@@ -26,7 +26,7 @@ FILES = sorted(file.name for file in DATA.iterdir() if file.suffix != ".py" and 
 if "choice" not in verifiers.names():
     FILES.remove("gpqa.csv")
 STEP = [
-    "--steps", "1", "--set", "sampling.max_prompt=1024", "--set", "sampling.prompts_per_step=2", "--set", "sampling.group_size=2",
+    "--steps", "1", "--set", "sampling.max_prompt=1024", "--set", "sampling.prompts_per_step=2", "--set", "learner.updates_per_step=2", "--set", "sampling.group_size=2",
     "--set", "sampling.max_response=8", "--set", "eval.problems_per_level=1", "--set", "eval.samples=1", "--set", "threads=1",
 ]  # fmt: skip
 

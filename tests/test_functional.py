@@ -111,11 +111,9 @@ def test_divergence_of_an_impossible_token_is_finite():
     torch.testing.assert_close(F.divergence(student, teacher, "forward", 0.5), torch.tensor([math.log(2)]))
 
 
-def test_evidence_summary_leaves_silent_tokens_out_by_hand():
+def test_evidence_summary_by_hand():
     evidence = torch.tensor([[0.5, 0.001, 0.0], [-0.2, 0.001, 0.6]])
     read = torch.ones(2, 3, dtype=torch.bool)
-    told = F.evidence_summary(evidence, torch.ones(2, 1), read, torch.tensor([True, False]), clip=0.5, silent=0.01)
-    assert told["auc"] == 0.5  # 0.5 beats -0.2 and loses to 0.6
-    assert told["auc_all"] == pytest.approx((2 + 1.5 + 1) / 9)  # 0.5; 0.001, which ties once; 0.0
-    assert told["silent"] == pytest.approx(0.5)
+    told = F.evidence_summary(evidence, torch.ones(2, 1), read, torch.tensor([True, False]), clip=0.5)
+    assert told["auc"] == pytest.approx((2 + 1.5 + 1) / 9)  # 0.5; 0.001, which ties once; 0.0
     assert told["clipped"] == pytest.approx(2 / 6)  # exp(0.5) - 1 and exp(0.6) - 1 exceed 0.5

@@ -68,7 +68,7 @@ def test_shares_of_flaws_and_hints():
 
 
 def test_a_hint_agrees_with_the_solution_it_stands_before():
-    recipe = replace(FLAWED, insert_frac=1.0, flawed_frac=0.5)
+    recipe = replace(FLAWED, insert_frac=1.0, flawed_frac=0.0, misled_frac=0.5)
     wrong = 0
     for index in range(200):
         row = example(maths(), index, recipe, Random(index))
@@ -76,6 +76,14 @@ def test_a_hint_agrees_with_the_solution_it_stands_before():
         wrong += row.inserted != f" {maths().problem('train', index).answer}"
     # Binomial: the standard error is 7.
     assert wrong == pytest.approx(100, abs=35)
+
+
+def test_without_a_hint_the_share_of_flaws_is_the_recipes_own():
+    recipe = replace(FLAWED, insert_frac=0.0, rewrite_frac=0.0, misled_frac=1.0)
+    rows = [example(maths(), index, recipe, Random(index)) for index in range(400)]
+    flawed = [row.response != maths().problem("train", index).solution for index, row in enumerate(rows)]
+    # Binomial: the standard error is 0.024.
+    assert sum(flawed) / 400 == pytest.approx(FLAWED.flawed_frac, abs=0.1)
 
 
 def test_only_training_problems_are_shown():
@@ -182,6 +190,5 @@ def test_the_shipped_model(name: str):
     )
     answer = model.generate(**prompt, max_new_tokens=32, do_sample=False)[0, prompt["input_ids"].shape[1] :]
     text = words.decode(answer, skip_special_tokens=True)
-    assert text.startswith("3*4=")
-    assert text.count("#") == 1
+    assert text == "12#17"
     assert answer[-1] == words.eos_token_id

@@ -53,16 +53,19 @@ class Recipe:
     batch: int = 32
     warmup: int = 30
     final_lr_frac: float = 0.1
-    insert_frac: float = 0.15
+    insert_frac: float = 0.2
     """Share of sequences with an answer between generation header and response."""
-    rewrite_frac: float = 0.10
+    rewrite_frac: float = 0.05
     """Share of sequences whose prompt holds a reference solution; half of them an answer, half a whole working."""
+    misled_frac: float = 0.5
+    """Share of those two kinds that show a flawed solution's answer before that solution: what is shown then tells the model
+    where it leads, wrong answers too."""
     level_weights: tuple[float, ...] = (1.2, 1.2, 1.0, 0.6)
     """How often each level comes up, easiest first, relative to the others."""
 
 
-CLEAN = Recipe(steps=1800, lr=0.02, embedding_lr=0.01)
-FLAWED = Recipe(steps=150, lr=0.003, embedding_lr=0.002, flawed_frac=0.35)
+CLEAN = Recipe(steps=4000, lr=0.02, embedding_lr=0.01)
+FLAWED = Recipe(steps=150, lr=0.003, embedding_lr=0.002, flawed_frac=0.35, insert_frac=0.15)
 SOURCES: tuple[Procedural, ...] = (maths(), code(), logic())
 
 
@@ -121,12 +124,13 @@ def example(source: Procedural, index: int, recipe: Recipe, rng: Random) -> Exam
     """The worked solution of a training problem, right or flawed, with or without an answer shown beforehand."""
     problem = source.problem("train", index)
     solution, answer = problem.solution or "", problem.answer or ""
-    if rng.random() < recipe.flawed_frac:
-        solution, answer = source.flawed("train", index, rng)
     shown = rng.random()
+    told = shown < recipe.insert_frac + recipe.rewrite_frac
+    if rng.random() < (recipe.misled_frac if told else recipe.flawed_frac):
+        solution, answer = source.flawed("train", index, rng)
     if shown < recipe.insert_frac:
         return Example(problem.messages, hint(answer).text, solution)
-    if shown < recipe.insert_frac + recipe.rewrite_frac:
+    if told:
         reference = rng.choice((answer, solution))
         return Example(reference_prompt(problem, reference).messages, "", solution)
     return Example(problem.messages, "", solution)

@@ -45,7 +45,7 @@ class Work:
         self.steps.append(step)
 
     def calc(self, left: int, op: str, right: int) -> int:
-        """One arithmetic step, `left op right=result`. Division rounds down, and by zero gives zero."""
+        """One arithmetic step, of which the result is written. Division rounds down, and by zero gives zero."""
         if op == "+":
             result = left + right
         elif op == "-":
@@ -56,12 +56,12 @@ class Work:
             result = left // right if right else 0
         if rng := self.slips():
             result = _misread(result, rng)
-        self.write(f"{left}{op}{right}={result}")
+        self.write(str(result))
         return result
 
     def text(self, answer: str) -> str:
-        """The steps, then the answer in place of the last one's result: `3+40=43;43-6#37`."""
-        return ";".join(self.steps).rpartition("=")[0] + MARKER + answer
+        """What each step found, the answer in place of the last: `83#66` for 38+45-17. Copies of operands would say nothing."""
+        return ";".join(self.steps[:-1]) + MARKER + answer
 
 
 def _misread(number: int, rng: Random) -> int:

@@ -58,7 +58,8 @@ def _truth(rng: Random, letters: int) -> Task:
     def solve(work: Work) -> str:
         first, second = apply(work, inner, column(leaves[0]), column(leaves[1])), column(leaves[2])
         values = written(apply(work, outer, first, second))
-        work.write(f"{written(first)}{outer}{written(second)}={values}")
+        work.write(written(first))
+        work.write(values)
         return values
 
     key = outer.join(sorted([f"({inner.join(sorted(leaves[:2]))})", leaves[2]]))
