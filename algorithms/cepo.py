@@ -60,6 +60,7 @@ class CepoConfig(GrpoConfig):
     )
     """Whose weights read: the current ones, a copy taken every `teacher_every` steps, or the initial ones."""
     teacher_every: int = setting(25, source=f"{PAPER} table 6", tag="EXACT-2", ge=1)
+    """Steps between two copies, for teacher snapshot."""
 
 
 C = TypeVar("C", bound=CepoConfig, covariant=True)

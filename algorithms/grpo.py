@@ -15,9 +15,9 @@ from rlzoo.types import Credit, Initial, MicroBatch, Needs, RolloutBatch, Signal
 class GrpoConfig(ObjectiveConfig):
     """arXiv:2402.03300, and what later work made of its parts."""
 
-    clip_low: float = setting(0.2, source="arXiv:2402.03300 sec. 4.1", gt=0, lt=1)
+    clip_low: float = setting(0.2, source="verl and TRL code", gt=0, lt=1)
     """How far the importance ratio may fall below 1 before its gradient is cut."""
-    clip_high: float = setting(0.2, source="arXiv:2402.03300 sec. 4.1", gt=0)
+    clip_high: float = setting(0.2, source="verl and TRL code", gt=0)
     """How far it may rise above 1."""
     dual_clip: float | None = setting(
         None, source="arXiv:1912.09729 eq. 5; on in verl and EasyR1, not in the paper", gt=1

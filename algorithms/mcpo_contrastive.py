@@ -26,9 +26,9 @@ ONE_DOMAIN = (
 
 
 class EmbedSettings(Settings):
-    layer: int = setting(-1, source=CLIPO)
+    layer: int = setting(-1, source=CLIPO, tag="INFERRED")
     """Hidden states of this layer; -1 = the last, after the final norm."""
-    pool: Literal["mean", "last"] = setting("mean", source=CLIPO)
+    pool: Literal["mean", "last"] = setting("mean", source=CLIPO, tag="INFERRED")
     """Over the response's own positions, the end token included."""
 
 
@@ -36,16 +36,20 @@ class HeadSettings(Settings):
     kind: Literal["linear", "mlp", "none"] = setting(
         "linear", source=f"the paper says a lightweight head; {CLIPO}", tag="INFERRED"
     )
+    """What maps an embedding to the sphere on which cosines are taken: one matrix, two with a ReLU between, or nothing."""
     dim: int = setting(128, source=OURS, tag="OURS", ge=1)
     """Output size; the hidden size if that is smaller."""
-    lr: float = setting(1e-3, source=CLIPO, gt=0)
-    weight_decay: float = setting(0.01, source=CLIPO, ge=0)
+    lr: float = setting(1e-3, source=CLIPO, tag="INFERRED", gt=0)
+    """Of the head's own AdamW."""
+    weight_decay: float = setting(0.01, source=CLIPO, tag="INFERRED", ge=0)
+    """Of the head's own AdamW."""
 
 
 class TransferSettings(Settings):
     rule: Literal["topk", "threshold", "topk+threshold", "all", "soft"] = setting("topk", source=OURS, tag="OURS")
     """Which correct rollouts of other domains count as transferable."""
     k: int = setting(2, source=OURS, tag="OURS", ge=1)
+    """How many positives an anchor takes, for the rules with topk."""
     delta_sim: float = setting(0.0, source=OURS, tag="OURS", ge=-1, le=1)
     """Smallest cosine, for the rules with a threshold."""
     anchor: Literal["rollout", "group_centroid"] = setting("rollout", source=OURS, tag="OURS")
@@ -56,6 +60,7 @@ class IntraSettings(Settings):
     form: Literal["infonce", "align", "off"] = setting("infonce", source=OURS, tag="OURS")
     """How correct rollouts are aligned: against negatives, by cosine alone, or not."""
     scope: Literal["domain", "group"] = setting("domain", source="the abstract says within a domain", tag="EXACT")
+    """Among which correct rollouts: those of the anchor's domain, or of its prompt."""
 
 
 class McpoContrastiveConfig(GrpoConfig):
@@ -76,10 +81,12 @@ class McpoContrastiveConfig(GrpoConfig):
     tau: float = setting(0.1, source=f"{OURS}; {CLIPO} has 0.05", tag="OURS", gt=0)
     """Temperature of the similarities."""
     lambda_cross: float = setting(0.1, source=OURS, tag="OURS", ge=0)
+    """Weight of the cross-domain term, for mode loss and both."""
     lambda_intra: float = setting(0.1, source=OURS, tag="OURS", ge=0)
-    reward_lambda: float = setting(0.2, source=CLIPO, ge=0)
+    """Weight of the in-domain term, for mode loss and both."""
+    reward_lambda: float = setting(0.2, source=CLIPO, tag="INFERRED", ge=0)
     """Weight of the contrastive loss in the reward, for mode reward and both."""
-    floor: float = setting(0.5, source=CLIPO, ge=0)
+    floor: float = setting(0.5, source=CLIPO, tag="INFERRED", ge=0)
     """The reward bonus is never below minus this."""
     memory_bank: int = setting(0, source=OURS, tag="OURS", ge=0)
     """Embeddings of earlier correct rollouts kept as candidates; needed if a step holds one domain. 0 = none."""
@@ -98,6 +105,9 @@ class McpoContrastive(Grpo[C], Generic[C]):
     the other correct rollouts of its domain; negatives the update's incorrect ones. Unjudged rollouts are in none of them.
 
     Normaliser: each term is a mean over its own anchors, those with a positive and a negative; without any it is 0.
+
+    Modes: `loss` is the formula above. `reward` is CLIPO's: R'_i = R_i + max(-reward_lambda · (l(i, T(i)) + l(i, I(i))), -floor)
+    for correct i, before group normalisation, and only the head learns from l. `both` does both.
 
     Differs: the paper publishes no formula, temperature, weights or head, so this is our reading, and every choice is a setting.
     """

@@ -84,7 +84,7 @@ class McpoMastery(Grpo[C], Generic[C]):
             return below
         if self.config.hkl.anchor == "previous_step":
             return replace(below, signals=(*below.signals, Signal(name="previous", weights=Previous())))
-        why = "its hinge is zero on a step's first update; or set objective.hkl.anchor=previous_step"
+        why = "its hinge is zero on a step's first update, unless objective.hkl.anchor=previous_step"
         return replace(below, min_updates=2, because={**below.because, "min_updates": why})
 
     def accuracy(self, batch: RolloutBatch) -> Tensor:

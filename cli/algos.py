@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from rlzoo.cli.options import Json
@@ -35,13 +34,13 @@ def command(json: Json = False) -> None:
         pairs = [("", entry["formula"]), ("settings", defaults or "none")]
         pairs += [("exempt from", f"{law}: {reason}") for law, reason in entry["exemptions"].items()]
         console.print_pairs(pairs)
-    console.hint("What each setting does: rlzoo config show --algo NAME --explain")
+    console.hint("All that is known of one, with sources and costs: rlzoo explain NAME")
 
 
 def about(objective: type[Objective[Any]]) -> dict[str, Any]:
     """What an objective says of itself."""
-    from rlzoo.cli import settings
+    from rlzoo.cli import explain, settings
 
-    formula = (inspect.getdoc(objective) or "").strip().partition("\n")[0]
+    formula, _ = explain.docstring(objective)
     own = [entry for entry in settings.describe(objective.Config) if entry["path"] not in ("name", "base")]
     return {"formula": formula, "settings": own, "exemptions": dict(objective.exemptions)}

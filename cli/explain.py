@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 HORIZON = 1000
 """Steps among which changes of what an objective asks for are looked for."""
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `rlzoo algos`, module.path:Class or file.py.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A name from `rlzoo algos`, module.path:Class, file.py:Class or file.py.")
+]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="A setting of it: objective.x=y; repeatable.")
 ]
@@ -26,9 +28,11 @@ Sets = Annotated[
 
 def command(name: Name, sets: Sets = None, json: options.Json = False) -> None:
     """Say what an objective computes, asks for and costs."""
-    from rlzoo.cli import console
+    from rlzoo.cli import console, faults
 
-    facts = about(options.objective_section(name, sets))
+    section = options.objective_section(name, sets)
+    with faults.named(section["name"], section.get("base")):
+        facts = about(section)
     if json:
         console.print_json(facts)
     else:
@@ -81,9 +85,11 @@ def docstring(cls: type) -> tuple[str, list[tuple[str, str]]]:
 
 def schedule(objective: Objective[Any]) -> list[dict[str, Any]]:
     """What the objective asks for, from the first step on and from each step at which that changes."""
+    from rlzoo.objective import needed
+
     found: list[dict[str, Any]] = []
     for step in range(1, HORIZON + 1):
-        asked = needs_as_data(objective.needs(step))
+        asked = needs_as_data(needed(objective, step))
         if not found or asked != found[-1]["asks"]:
             found.append({"from_step": step, "asks": asked})
     return found
@@ -257,22 +263,24 @@ def cost_lines(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _asked(asks: Mapping[str, Any]) -> str:
     because = asks.get("because", {})
     words = [
-        f"signal {s['name']} (log-probs under {s['weights']} weights, {s['rows']} rows)"
+        (
+            "signals",
+            f"signal {s['name']} (its log-probs under {s['weights']} weights, {s['rows']} rows)",
+        )
         for s in asks.get("signals", ())
     ]
-    words += [f"divergence from {d['signal']} ({d['kind']})" for d in asks.get("divergences", ())]
+    words += [("divergences", f"divergence from {d['signal']} ({d['kind']})") for d in asks.get("divergences", ())]
     if "embeddings" in asks:
         pooling = asks["embeddings"]
-        words.append(
-            f"embeddings ({pooling['pool']} of layer {pooling['layer']}, {'with' if pooling['gradient'] else 'without'} gradient)"
-        )
+        gradient = "with" if pooling["gradient"] else "without"
+        words.append(("embeddings", f"embeddings ({pooling['pool']} of layer {pooling['layer']}, {gradient} gradient)"))
     plain = {
         "sequence_logps": "summed log-probs with gradient",
         "old_logps": "old log-probs of all rows",
         "answers": "every problem's answer",
     }
-    words += [text for key, text in plain.items() if key in asks]
+    words += [(key, text) for key, text in plain.items() if key in asks]
     numbers = {"domains": "domains", "min_updates": "updates a step", "min_group": "rollouts a prompt"}
-    words += [f"at least {asks[key]} {thing}" for key, thing in numbers.items() if key in asks]
-    reasons = [f"{text}" for text in because.values()]
-    return "; ".join(words) + (f". Why: {'; '.join(reasons)}." if reasons else "") if words else "nothing"
+    words += [(key, f"at least {asks[key]} {thing}") for key, thing in numbers.items() if key in asks]
+    told = [f"{text}, since {because[key]}" if key in because else text for key, text in words]
+    return "; ".join(told) or "nothing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import Annotated
 
@@ -70,6 +71,9 @@ def options(
 
 def run(args: list[str] | None = None) -> int:
     """Run one command. 0 done, 1 failed, 2 asked wrongly, 130 interrupted; never a traceback."""
+    os.environ.setdefault(
+        "PYTHONSAFEPATH", "1"
+    )  # processes started from here never import a file because it lies in this folder
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal that knows no ± must not end a run

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -36,9 +38,10 @@ def objective(name: Name, out: Out = None) -> None:
     folder = out or Path(name)
     taken = [str(folder / file) for file in files if (folder / file).exists()]
     if taken or (folder.exists() and not folder.is_dir()):
-        raise RunConflict(
-            f"{', '.join(taken) or folder} exists and would be overwritten. Name another folder with --out."
+        what = (
+            f"{folder} holds {', '.join(Path(file).name for file in taken)} already" if taken else f"{folder} is a file"
         )
+        raise RunConflict(f"{what}; nothing was changed. Name another folder with --out.")
     try:
         for file, text in files.items():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +68,11 @@ def names(name: str) -> tuple[str, str]:
     if name in registry.objectives.names():
         raise UsageError(
             f"an objective is named {name!r} already. Choose another name, so that runs can be told apart."
+        )
+    if module in sys.stdlib_module_names or module == "rlzoo" or find_spec(module) is not None:
+        raise UsageError(
+            f"{name!r} would name the module {module!r}, which Python finds elsewhere already: one would hide the other. Choose another "
+            f"name, {name}-objective for example."
         )
     return module, "".join(part.capitalize() for part in name.split("-"))
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 Algo = Annotated[
     str | None,
     typer.Option(
-        "--algo", metavar="NAME", help="Objective: a name from `rlzoo algos`, module.path:Class or file.py:Class."
+        "--algo",
+        metavar="NAME",
+        help="Objective: a name from `rlzoo algos`, module.path:Class, file.py:Class or file.py.",
     ),
 ]
 Recipe = Annotated[
@@ -62,8 +64,10 @@ def load_config(
     algo: str | None, recipe: str | None, file: Path | None, sets: list[str], *, resumed: Path | None = None
 ) -> RunConfig:
     """The run these options describe; those of a run being resumed start from what it was started with."""
-    from rlzoo import config
+    from rlzoo import config, registry
 
+    if algo is not None and algo.endswith(".py"):
+        algo = registry.only_objective(algo)
     if resumed is not None and file is None and recipe is None:
         file = resumed / "config.yaml"
     return config.load(recipe=recipe or config.DEFAULT_RECIPE, file=file, algo=algo, assignments=sets)

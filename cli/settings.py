@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -42,13 +42,25 @@ def describe(
                 "path": f"{prefix}{name}",
                 "default": None if field.is_required() else _plain(field.get_default(call_default_factory=True)),
                 "required": field.is_required(),
-                "limits": ", ".join(limits),
-                "meaning": field.description or "",
+                "limits": ", ".join([*_choices(field.annotation), *limits]),
+                "meaning": _meaning(model, name),
                 "source": extra.get("source", ""),
                 "tag": extra.get("tag", ""),
             }
         )
     return found
+
+
+def _meaning(model: type[BaseModel], name: str) -> str:
+    """What a setting does, in one line; one that only changes its default means what it meant to the parent."""
+    fields = [base.model_fields.get(name) for base in model.__mro__ if issubclass(base, BaseModel)]
+    told = next((field.description for field in fields if field and field.description), "")
+    return " ".join(told.split())
+
+
+def _choices(annotation: Any) -> list[str]:
+    """`one of a, b` for a setting that takes a few words."""
+    return [f"one of {', '.join(map(str, get_args(annotation)))}"] if get_origin(annotation) is Literal else []
 
 
 def short(value: Any) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlzoo.cli import options, plain
-from rlzoo.errors import ObjectiveFault, RlzooError, RunConflict, RunError, UsageError
+from rlzoo.cli import faults, options, plain
+from rlzoo.errors import RlzooError, RunConflict, RunError, UsageError
 
 if TYPE_CHECKING:
     from rlzoo.config import RunConfig
@@ -82,49 +82,27 @@ def _train(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, json:
     from rlzoo.engine import loop
 
     try:
-        with watch.watching(config, out, json=json) as reporter:
+        with (
+            faults.named(config.objective.name, config.objective.base),
+            watch.watching(config, out, json=json) as reporter,
+        ):
             result = loop.train(config, out, resume=resume, overwrite=overwrite, reporter=reporter)
     except KeyboardInterrupt:  # a second Ctrl-C, or one outside the steps
         plain.say(f"interrupted at once{_how_to_resume(out)}")
         raise typer.Exit(INTERRUPTED) from None
-    except ObjectiveFault as error:
-        error.args = (f"{error}\nSee {_at_fault(config, error)}{_how_to_resume(out)}",)
-        raise
     except RunError as error:
         error.args = (f"{error}{_how_to_resume(out)}",)
         raise
     except RlzooError:
         raise
     except Exception as error:
-        where = _at_fault(config, error)
-        if not where:
-            raise plain.Crash(out) from error
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise ObjectiveFault(
-            f"objective {config.objective.name!r} failed: {said}\nSee {where}, or try `rlzoo check objective`."
-        ) from error
+        raise plain.Crash(out) from error
     if os.environ.get("RANK", "0") == "0":
         _print_result(result.state, result.step, out, config, json=json)
     if result.state == "interrupted":
         because = f": {result.reason}" if result.reason else ""
         plain.say(f"interrupted after step {result.step}{because}{_how_to_resume(out)}")
         raise typer.Exit(INTERRUPTED)
-
-
-def _at_fault(config: RunConfig, error: Exception) -> str:
-    """file:line of the objective's code that an error leads to; empty for one that never passed through a user's objective."""
-    import traceback
-
-    import rlzoo
-    from rlzoo import registry
-    from rlzoo.objective import blamed
-
-    cls = registry.objective_class(config.objective.name, config.objective.base)
-    where = blamed(cls, error)
-    file = str(Path(where.rpartition(":")[0]).resolve())
-    theirs = not Path(file).is_relative_to((Path(rlzoo.__file__).parent / "algorithms").resolve())
-    passed = any(str(Path(frame.filename).resolve()) == file for frame in traceback.extract_tb(error.__traceback__))
-    return where if isinstance(error, ObjectiveFault) or (theirs and passed) else ""
 
 
 def new_folder(config: RunConfig) -> Path:
@@ -173,7 +151,8 @@ def _how_to_resume(out: Path) -> str:
 def _print_plan(config: RunConfig, out: Path | None, *, json: bool) -> None:
     from rlzoo.cli import console, watch
 
-    plan = plan_of(config)
+    with faults.named(config.objective.name, config.objective.base):
+        plan = plan_of(config)
     if json:
         console.print_json({"event": "plan", **watch.plan_as_data(plan)})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +27,12 @@ def _opened(folder: Path) -> RunDir:
     return run
 
 
-def _nothing(run: RunDir, what: str) -> UsageError:
+def _nothing(run: RunDir, what: str, missing: str = "") -> UsageError:
+    looked = diagnostics.measured_steps(run)
+    if looked:
+        return UsageError(
+            f"{run.path} was measured after {console.count(looked, 'step')}, but has no {what}: {missing}"
+        )
     return UsageError(
         f"{run.path} holds no {what}: none was measured. Train with --set {EVERY}=10 to measure every 10 steps."
     )
@@ -44,7 +50,7 @@ def interference(folder: Path, *, json: bool) -> None:
     run = _opened(folder)
     pairs = diagnostics.pairs(run)
     if not pairs:
-        raise _nothing(run, "interference")
+        raise _nothing(run, "interference", "none of them held two domains with a gradient.")
     if json:
         console.print_json([asdict(pair) for pair in pairs])
         return
@@ -64,8 +70,9 @@ def interference(folder: Path, *, json: bool) -> None:
     console.print_line()
     console.emit(
         console.safe(
-            "Cosine between the gradients of the domains' own rows, mean ± one standard error over measured steps; "
-            "negative: steps at which they pointed apart, so that one domain's update undoes the other's."
+            "Cosine between the gradients of the domains' own rows, from -1 to 1, mean ± one standard error over measured steps: "
+            "above 0 an update for one helps the other, at 0 they do not touch, below 0 one undoes the other; "
+            "negative: the share of measured steps at which it was below 0."
         )
     )
 
@@ -75,7 +82,7 @@ def drift(folder: Path, *, json: bool) -> None:
     run = _opened(folder)
     found = diagnostics.drift(run)
     if not found.kl.steps and not found.retention:
-        raise _nothing(run, "drift")
+        raise _nothing(run, "drift", "none of them held a mastered prompt, one whose rollouts are all correct.")
     if json:
         console.print_json(asdict(found))
         return
@@ -93,15 +100,35 @@ def drift(folder: Path, *, json: bool) -> None:
         console.print_line()
         console.print_table(
             ["step", "problems mastered before", "still right"],
-            [[str(step), str(problems), f"{100 * accuracy:.1f} %"] for step, problems, accuracy in found.retention],
+            [
+                [
+                    str(step),
+                    str(problems),
+                    f"{100 * accuracy:.1f} ± {100 * math.sqrt(accuracy * (1 - accuracy) / problems):.1f} %",
+                ]
+                for step, problems, accuracy in found.retention
+            ],
             right=(0, 1, 2),
         )
     console.print_line()
-    console.emit(console.safe("Mean ± one standard error over measured steps."))
+    console.emit(
+        console.safe(
+            "Mean ± one standard error over measured steps. A prompt is mastered when all of its rollouts are correct; each is asked "
+            "once again. Chosen for their luck too, they lose a little even where nothing was learned: compare objectives, not with 0. "
+            "What keeps the mastered loses less, and its last column does not fall."
+        )
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Representations
+
+
+SPACE = (
+    "On the unit sphere: alignment, the mean squared distance (0-4) of correct rollouts of one domain, falls as they draw together; "
+    "uniformity, the log of the mean exp(-2 d²) over all pairs, falls as rollouts spread out; separability, the share of rollouts "
+    "nearest to the centre of their own domain, is 1 where domains lie apart and falls as they mix."
+)
 
 
 def representations(folder: Path, out: Path | None, *, json: bool) -> None:
@@ -136,6 +163,8 @@ def representations(folder: Path, out: Path | None, *, json: bool) -> None:
                 f"{100 * one:.0f} % and {100 * two:.0f} % of the variance."
             )
         )
+    console.print_line()
+    console.emit(console.safe(SPACE))
     if out is not None:
         console.hint(f"Drawn: {out}; its data: {out.with_suffix('.json')}")
     elif projection.snapshots:
@@ -196,6 +225,9 @@ def _write_picture(projection: Projection, data: Mapping[str, Any], out: Path) -
         axis.set_title(f"step {snapshot.step}")
         axis.set_xlabel(f"PC 1 ({100 * projection.explained[0]:.0f} %)")
     axes[0].set_ylabel(f"PC 2 ({100 * projection.explained[1]:.0f} %)")
+    figure.suptitle(
+        "Embeddings of rollouts by domain and correctness, PCA over all steps shown and between", fontsize=9
+    )
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=max(1, len(domains)), frameon=False
     )
@@ -293,7 +325,7 @@ def summary(tokens: Sequence[Token]) -> str:
     for name in tokens[0].scales:
         ranges[f"scale {name}"] = [token.scales[name] for token in tokens]
     if tokens[0].evidence is not None:
-        ranges["evidence"] = [token.evidence or 0.0 for token in tokens]
+        ranges["evidence (nats)"] = [token.evidence or 0.0 for token in tokens]
     return "  ".join(
         f"{name} {min(values):+.2f}" + (f" to {max(values):+.2f}" if min(values) != max(values) else "")
         for name, values in ranges.items()

@@ -49,6 +49,11 @@ def records(run: RunDir, key: str) -> list[tuple[int, dict[str, Any]]]:
     return found
 
 
+def measured_steps(run: RunDir) -> int:
+    """How many steps were measured at all."""
+    return sum(1 for _ in read_lines(run.diagnostics_file))
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Interference
 

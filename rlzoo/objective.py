@@ -34,9 +34,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-__all__ = ["Objective", "ObjectiveConfig", "blamed", "credited", "setting", "step_loss", "update_weights"]
+__all__ = [
+    "Objective",
+    "ObjectiveConfig",
+    "blamed",
+    "credited",
+    "needed",
+    "setting",
+    "staying",
+    "step_loss",
+    "update_weights",
+]
 
 C = TypeVar("C", bound=ObjectiveConfig, covariant=True)
+
+SHIPPED = "rlzoo.algorithms."
+"""Where the objectives lie that keep every law; a test holds it."""
 
 
 class Objective(ABC, Generic[C]):
@@ -99,12 +112,38 @@ class Objective(ABC, Generic[C]):
             )
 
 
+def needed(objective: Objective[Any], step: int) -> Needs:
+    """`needs`, held to its form."""
+    asked = objective.needs(step)
+    if not isinstance(asked, Needs):
+        raise ObjectiveFault(
+            f"{type(objective).__name__}.needs returned {type(asked).__name__}, expected Needs; Needs() asks for nothing."
+        )
+    return asked
+
+
+def staying(objective: Objective[Any], batch: RolloutBatch) -> list[bool]:
+    """`keep`, held to its form: one answer a prompt."""
+    keep_P = objective.keep(batch)
+    prompts = int(batch.group_ids_B.max()) + 1
+    if list(getattr(keep_P, "shape", [])) != [prompts] or str(keep_P.dtype) != "torch.bool":
+        found = f"{keep_P.dtype} {list(keep_P.shape)}" if hasattr(keep_P, "shape") else type(keep_P).__name__
+        raise ObjectiveFault(
+            f"{type(objective).__name__}.keep returned {found}, expected torch.bool [{prompts}]: whether each prompt stays."
+        )
+    stays: list[bool] = keep_P.tolist()
+    return stays
+
+
 def credited(objective: Objective[Any], batch: RolloutBatch) -> Credit:
     """`assign_credit`, held to its form: finite numbers that carry no gradient."""
     credit = objective.assign_credit(batch)
     who = f"{type(objective).__name__}.assign_credit"
     if not isinstance(credit, Credit):
         raise ObjectiveFault(f"{who} returned {type(credit).__name__}, expected a Credit.")
+    for name, value in credit.metrics.items():
+        if not isinstance(value, (int, float)):
+            raise ObjectiveFault(f"{who} returned metric {name!r} as a {type(value).__name__}, expected one number.")
     scales = {f"the scale of term {name!r}": term.scale_BT for name, term in credit.terms.items()}
     for name, tensor in {"advantages_BT": credit.advantages_BT, **scales}.items():
         stray = ~tensor.isfinite()
@@ -118,16 +157,18 @@ def credited(objective: Objective[Any], batch: RolloutBatch) -> Credit:
 def blamed(cls: type[Objective[Any]], error: BaseException, method: str | None = None) -> str:
     """file:line of the objective's own code to look at: where the error passed through it, else the method at fault.
 
-    `method` names it; without, messages of the engine do: they begin as `Mine.token_losses returned ...`.
+    `method` names it; without, messages of the engine do: they begin as `Mine.token_losses returned ...`. What a class
+    inherits from an objective that ships is not its fault: then some other method of its own is, or the class.
     """
-    owners = [owner for owner in cls.__mro__ if issubclass(owner, Objective) and owner is not Objective]
+    known = [owner for owner in cls.__mro__ if issubclass(owner, Objective) and owner is not Objective]
+    owners = [owner for owner in known if not owner.__module__.startswith(SHIPPED) and _file(owner)] or known
     files = {_file(owner) for owner in owners} - {""}
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     if own and method is None:
         return f"{_shown(own[-1].filename)}:{own[-1].lineno}"
     method = method or str(error).split(" ", 1)[0].partition(".")[2].partition("(")[0]
-    for owner in owners:  # the most derived class comes first: what it overrides is the likeliest fault
-        for name in (method, "token_losses", "assign_credit"):
+    for name in (method, "coupled_losses", "token_losses", "assign_credit", "contexts", "needs", "__init__"):
+        for owner in owners:  # the most derived class comes first: what it overrides is the likeliest fault
             if name in owner.__dict__ and _file(owner):
                 return f"{_shown(_file(owner))}:{inspect.getsourcelines(getattr(owner, name))[1]}"
     first = next((owner for owner in owners if _file(owner)), None)
@@ -159,9 +200,17 @@ def step_loss(
     """
     losses = objective.token_losses(micro)
     terms = micro.credit.terms
+    who = f"{type(objective).__name__}.token_losses"
+    if not isinstance(losses, Mapping) or not all(hasattr(loss, "shape") for loss in losses.values()):
+        found = (
+            ", ".join(f"{name!r}: {type(loss).__name__}" for name, loss in losses.items())
+            if isinstance(losses, Mapping)
+            else type(losses).__name__
+        )
+        raise ObjectiveFault(f"{who} returned {found}, expected a mapping from each term's name to its [B, T] loss.")
     if set(losses) != set(terms):
         raise ObjectiveFault(
-            f"{type(objective).__name__}.token_losses returned terms {sorted(losses)}, but its credit declares "
+            f"{who} returned terms {sorted(losses)}, but its credit declares "
             f"{sorted(terms)}. Return one [B, T] loss for each declared term."
         )
     total = micro.logps_BT.new_zeros(())
@@ -169,7 +218,7 @@ def step_loss(
     for name, loss_BT in losses.items():
         if tuple(loss_BT.shape) != tuple(micro.logps_BT.shape):
             raise ObjectiveFault(
-                f"{type(objective).__name__}.token_losses returned {name!r} with shape {list(loss_BT.shape)}, expected "
+                f"{who} returned {name!r} with shape {list(loss_BT.shape)}, expected "
                 f"{list(micro.logps_BT.shape)} (rollouts x response tokens). Losses come back per token: the engine takes the mean."
             )
         weight_BT = (weights[name] * terms[name].scale_BT).to(loss_BT.dtype)

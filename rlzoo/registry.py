@@ -3,7 +3,7 @@
     [project.entry-points."rlzoo.objectives"]
     my-objective = "my_package.my_module:MyObjective"
 
-Instead of a name, `module.path:Attribute` takes an object without packaging.
+Instead of a name, `module.path:Attribute` takes an object without packaging; the module may lie in the present folder.
 """
 
 from __future__ import annotations
@@ -75,15 +75,26 @@ def _entries(group: str) -> tuple[EntryPoint, ...]:
 def _by_path(name: str, kind: str) -> Any:
     module_name, _, attribute = name.rpartition(":")
     try:
-        module = (
-            _module_of_file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
-        )
+        module = _module_of_file(Path(module_name)) if module_name.endswith(".py") else _module_by_name(module_name)
         return getattr(module, attribute)
     except Exception as error:  # a user's module may raise anything while it is imported
         raise UnknownName(
             f"{kind} {name!r} cannot be loaded: {type(error).__name__}: {error}. Give a registered name, an importable 'module.path:Attribute', "
             "or 'path/to/file.py:Attribute'."
         ) from error
+
+
+def _module_by_name(name: str) -> Any:
+    """Import a module; one of the present folder too, behind whatever is installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        here = Path.cwd() / name.partition(".")[0]
+        if error.name != here.name or not (here.is_dir() or here.with_suffix(".py").is_file()):
+            raise
+    sys.path.append(str(here.parent))
+    importlib.invalidate_caches()
+    return importlib.import_module(name)
 
 
 def _module_of_file(path: Path) -> Any:
@@ -156,8 +167,27 @@ curricula: Registry[Callable[..., bool]] = Registry("rlzoo.curricula", "curricul
 
 def objective_class(name: str, base: str | None = None) -> type[Objective[Any]]:
     """The class behind a name; over another base if one is given and the objective is an addition."""
-    found = objectives.load(name)
-    return found if base is None else compose(found, objectives.load(base))
+    found = _objective(name)
+    return found if base is None else compose(found, _objective(base))
+
+
+def _objective(name: str) -> type[Objective[Any]]:
+    """What a name leads to, if it has the form of an objective."""
+    from rlzoo.objective import Objective, ObjectiveConfig
+
+    found: Any = objectives.load(name)
+    if not (isinstance(found, type) and issubclass(found, Objective)):
+        raise UnknownName(
+            f"{name!r} is no objective. Make it a subclass of rlzoo.objective.Objective, or of one that exists."
+        )
+    settings = getattr(found, "Config", None)
+    if not (isinstance(settings, type) and issubclass(settings, ObjectiveConfig)):
+        raise UnknownName(
+            f"objective {name!r} declares no settings. Write `Config = ObjectiveConfig` into it, or a subclass of that."
+        )
+    if not isinstance(getattr(found, "name", None), str):
+        raise UnknownName(f'objective {name!r} declares no name. Write `name = "my-objective"` into it.')
+    return found
 
 
 @cache

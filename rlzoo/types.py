@@ -304,11 +304,22 @@ def _check(owner: Any, shapes: Mapping[str, int]) -> None:
         letters = name.rsplit("_", 1)[-1]
         if value is None or not letters.isupper():
             continue
+        expected = ", ".join(f"{letter}={shapes.get(letter, 'any')}" for letter in letters)
+        if not hasattr(value, "shape"):
+            raise ValueError(f"{name} is a {type(value).__name__}, expected a tensor [{expected}]")
         if len(value.shape) != len(letters) or any(
             letter in shapes and size != shapes[letter] for letter, size in zip(letters, value.shape, strict=True)
         ):
-            expected = ", ".join(f"{letter}={shapes.get(letter, 'any')}" for letter in letters)
             raise ValueError(f"{name} has shape {list(value.shape)}, expected [{expected}]")
+
+
+def _plane(value: Any, name: str) -> dict[str, int]:
+    """B and T, as the tensor says that an owner's other tensors follow."""
+    shape = list(getattr(value, "shape", ()))
+    if len(shape) != 2:
+        found = f"has shape {shape}" if hasattr(value, "shape") else f"is a {type(value).__name__}"
+        raise ValueError(f"{name} {found}, expected a tensor [B, T]: rollouts x response tokens")
+    return {"B": shape[0], "T": shape[1]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,8 +414,11 @@ class Term:
     """Policy terms: the weights that correct rollout/trainer mismatch multiply the scale."""
 
     def __post_init__(self) -> None:
-        B, T = self.counted_BT.shape
-        _check(self, {"B": B, "T": T})
+        _check(self, _plane(self.counted_BT, "counted_BT"))
+        if str(self.counted_BT.dtype) != "torch.bool":
+            raise ValueError(
+                f"counted_BT holds {self.counted_BT.dtype}, expected torch.bool: it says what counts; weights go into scale_BT"
+            )
         if self.per not in PER:
             raise ValueError(f"per is {self.per!r}, expected one of {', '.join(map(repr, PER))}")
 
@@ -426,9 +440,12 @@ class Credit:
     """What a reader must know about this step; each distinct text is shown once a run."""
 
     def __post_init__(self) -> None:
-        B, T = self.advantages_BT.shape
-        _check(self, {"B": B, "T": T})
+        shapes = _plane(self.advantages_BT, "advantages_BT")
+        B, T = shapes.values()
+        _check(self, shapes)
         for name, term in self.terms.items():
+            if not isinstance(term, Term):
+                raise ValueError(f"term {name!r} is a {type(term).__name__}, expected a Term")
             if tuple(term.counted_BT.shape) != (B, T):
                 raise ValueError(
                     f"term {name!r} counts over shape {list(term.counted_BT.shape)}, expected [B={B}, T={T}]"

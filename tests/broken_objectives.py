@@ -11,7 +11,18 @@ from torch import Tensor
 
 from rlzoo import functional as F
 from rlzoo.algorithms.grpo import Grpo, GrpoConfig
-from rlzoo.types import Credit, MicroBatch, RolloutBatch
+from rlzoo.types import (
+    CoupledTerm,
+    Credit,
+    Divergence,
+    Initial,
+    MicroBatch,
+    Needs,
+    Pooling,
+    Representations,
+    RolloutBatch,
+    Signal,
+)
 
 # -- ten mistakes of arithmetic ---------------------------------------------------------------------------
 
@@ -159,3 +170,79 @@ class Raises(Grpo[GrpoConfig]):
 class ReturnsNothing(Grpo[GrpoConfig]):
     def assign_credit(self, batch: RolloutBatch) -> Any:
         super().assign_credit(batch)
+
+
+class KeepsRows(Grpo[GrpoConfig]):
+    def keep(self, batch: RolloutBatch) -> Tensor:
+        return batch.judged_B
+
+
+class CountsWithNumbers(Grpo[GrpoConfig]):
+    def assign_credit(self, batch: RolloutBatch) -> Credit:
+        credit = super().assign_credit(batch)
+        term = credit.terms["policy"]
+        return replace(credit, terms={"policy": replace(term, counted_BT=term.counted_BT * 2.0)})
+
+
+class OneAdvantageARollout(Grpo[GrpoConfig]):
+    def assign_credit(self, batch: RolloutBatch) -> Credit:
+        credit = super().assign_credit(batch)
+        return replace(credit, advantages_BT=credit.advantages_BT[:, 0])
+
+
+class BareCoupledLoss(Grpo[GrpoConfig]):
+    def needs(self, step: int) -> Needs:
+        return replace(super().needs(step), embeddings=Pooling())
+
+    def coupled_losses(self, reps: Representations, rows: RolloutBatch) -> Any:
+        assert reps.embeddings_NH is not None
+        return {"spread": reps.embeddings_NH.square().mean()}
+
+
+class NanCoupledLoss(BareCoupledLoss):
+    def coupled_losses(self, reps: Representations, rows: RolloutBatch) -> Any:
+        return {name: CoupledTerm(loss=loss / 0) for name, loss in super().coupled_losses(reps, rows).items()}
+
+
+class Exits(Grpo[GrpoConfig]):
+    def assign_credit(self, batch: RolloutBatch) -> Credit:
+        raise SystemExit(0)
+
+
+# -- what is asked for, and what is not -------------------------------------------------------------------
+
+
+class ReadsEmbeddings(Grpo[GrpoConfig]):
+    def assign_credit(self, batch: RolloutBatch) -> Credit:
+        credit = super().assign_credit(batch)
+        length_B1 = batch.embeddings_BH.norm(dim=1, keepdim=True)  # type: ignore[union-attr]
+        return replace(credit, advantages_BT=credit.advantages_BT * length_B1)
+
+
+class ReadsDivergence(Grpo[GrpoConfig]):
+    def token_losses(self, micro: MicroBatch) -> Mapping[str, Tensor]:
+        return {"policy": super().token_losses(micro)["policy"] + micro.divergences["teacher"]}
+
+
+class CouplesUnasked(Grpo[GrpoConfig]):
+    def coupled_losses(self, reps: Representations, rows: RolloutBatch) -> Any:
+        return {"spread": CoupledTerm(loss=torch.zeros(()))}
+
+
+class AsksForAnswers(Grpo[GrpoConfig]):
+    def needs(self, step: int) -> Needs:
+        return replace(super().needs(step), answers=True)
+
+
+class AsksForDivergence(Grpo[GrpoConfig]):
+    def needs(self, step: int) -> Needs:
+        teacher = Signal(name="teacher", weights=Initial())
+        return replace(super().needs(step), signals=(teacher,), divergences=(Divergence(signal="teacher"),))
+
+
+class CentresOnce(Grpo[GrpoConfig]):
+    """Changes the batch in place, in a way that a second time does not show."""
+
+    def assign_credit(self, batch: RolloutBatch) -> Credit:
+        batch.rewards_B.clamp_(min=0.5)
+        return super().assign_credit(batch)

@@ -56,13 +56,15 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
     own = tmp_path / "my_idea.py"
     own.write_text("precious", encoding="utf-8")
     assert main.run(["new", "objective", "my-idea", "--out", str(tmp_path)]) == 2
-    assert "would be overwritten" in capsys.readouterr().err
+    assert "holds my_idea.py already; nothing was changed" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["my_idea.py"]
     assert own.read_text(encoding="utf-8") == "precious"
     assert main.run(["new", "objective", "my-idea", "--out", str(own)]) == 2
 
 
-@pytest.mark.parametrize("name", ["My-Idea", "../x", "a b", "1st", "x--y", "import", "grpo", "a\x1b[31m", ""])
+@pytest.mark.parametrize(
+    "name", ["My-Idea", "../x", "a b", "1st", "x--y", "import", "json", "torch", "rlzoo", "grpo", "a\x1b[31m", ""]
+)
 def test_bad_names_are_refused(
     name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,7 +133,7 @@ def test_drift(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert "KL(before || after): 0.02000 ± 0.01000 nats a token" in out
     assert "accuracy lost: +5.0 ± 5.0 points" in out
-    assert "75.0 %" in out
+    assert "75.0 ± 21.7 %" in out  # sqrt(0.75 · 0.25 / 4)
     assert json.loads(told(capsys, "drift", str(run.path), "--json")[1])["prompts"] == 5
 
 
@@ -161,6 +161,15 @@ def test_what_was_not_measured_is_said(view: str, tmp_path: Path, capsys: pytest
     assert told(capsys, view, str(tmp_path / "nothing"))[0] == 2
 
 
+def test_a_run_that_was_measured_is_not_told_to_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_text(tmp_path / "config.yaml", "seed: 0\n")
+    write_text(tmp_path / "diagnostics.jsonl", '{"step": 2}\n{"step": 4}\n')
+    code, out, err = told(capsys, "drift", str(tmp_path))
+    assert (code, out) == (2, "")
+    assert "measured after 2 steps, but has no drift: none of them held a mastered prompt" in err
+    assert "diagnostics.every" not in err
+
+
 def test_show_without_a_view_prints_rollouts(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     run.write_rollouts(1, pa.Table.from_pylist([row()]))
     plain_way = told(capsys, str(run.path))
@@ -185,8 +194,11 @@ def test_credit_says_the_numbers_behind_the_colours(credited: RunDir, capsys: py
     code, out, _ = told(capsys, "credit", str(credited.path))
     assert code == 0
     flat = " ".join(out.split())
-    assert "advantage +0.25 to +0.50 scale policy +1.00 scale hinge_kl +0.00 to +1.00 evidence -0.40 to +0.20" in flat
-    assert "advantage -1.00 scale policy +1.00 scale hinge_kl +0.00 evidence +0.00" in flat
+    assert (
+        "advantage +0.25 to +0.50 scale policy +1.00 scale hinge_kl +0.00 to +1.00 evidence (nats) -0.40 to +0.20"
+        in flat
+    )
+    assert "advantage -1.00 scale policy +1.00 scale hinge_kl +0.00 evidence (nats) +0.00" in flat
     rows = [json.loads(line) for line in told(capsys, "credit", str(credited.path), "--json")[1].splitlines()]
     assert rows[0]["tokens"][1] == {
         "text": "+",

@@ -86,6 +86,9 @@ def test_exemptions_name_laws() -> None:
         ("DividesTwice", {"at-ratio-one"}),
         ("LosesState", {"state"}),
         ("AliasesBatch", {"pure"}),
+        ("CentresOnce", {"pure"}),
+        ("AsksForAnswers", {"needs"}),
+        ("AsksForDivergence", {"needs"}),
     ],
 )
 @pytest.mark.filterwarnings("ignore:std")
@@ -120,20 +123,49 @@ def lines_of(name: str) -> tuple[int, int]:
         ("NanCredit", "returned advantages_BT not finite at", "def assign_credit"),
         ("NanLoss", "loss 'policy' is not finite", "def token_losses"),
         ("UnknownTerm", "['bonus', 'policy']", "def token_losses"),
-        ("ReadsWhatItDoesNotAskFor", "KeyError: 'reference'", 'assert batch.signals["reference"] is not None'),
         ("Raises", "shapes cannot be multiplied", 'return {"policy": micro.logps_BT @ micro.old_logps_BT}'),
         ("ReturnsNothing", "returned NoneType, expected a Credit", "def assign_credit"),
+        ("KeepsRows", "keep returned torch.bool [24], expected torch.bool [6]", "def keep"),
+        (
+            "CountsWithNumbers",
+            "counted_BT holds torch.float32, expected torch.bool",
+            'return replace(credit, terms={"policy"',
+        ),
+        ("OneAdvantageARollout", "shape [24], expected a tensor [B, T]", "return replace(credit, advantages_BT="),
+        ("BareCoupledLoss", "'spread' as a Tensor, expected a CoupledTerm", "def coupled_losses"),
+        ("NanCoupledLoss", "coupled/spread is inf", "def coupled_losses"),
+        ("Exits", "SystemExit: 0", "raise SystemExit(0)"),
     ],
 )
 def test_a_fault_is_named_with_its_own_line(fault: str, words: str, code: str) -> None:
-    findings = list(contract.check({"name": f"{BROKEN}:{fault}"}))
-    assert findings[0].law == "returns"
-    assert findings[0].state == "broken"
-    assert words in findings[0].detail
-    file, _, line = findings[0].where.rpartition(":")
+    asked, returned, *rest = contract.check({"name": f"{BROKEN}:{fault}"})
+    assert (asked.state, returned.law, returned.state) == ("holds", "returns", "broken")
+    assert words in returned.detail
+    assert code_at(returned.where).startswith(code)
+    assert {finding.state for finding in rest} == {"untried"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "code"),
+    [
+        ("ReadsWhatItDoesNotAskFor", "reads 'reference'", 'assert batch.signals["reference"] is not None'),
+        ("ReadsEmbeddings", "reads embeddings_BH", "length_B1 = batch.embeddings_BH"),
+        ("ReadsDivergence", "reads 'teacher'", 'return {"policy": super()'),
+        ("CouplesUnasked", "coupled_losses is never called", "def coupled_losses"),
+    ],
+)
+def test_what_was_not_asked_for_is_named(fault: str, words: str, code: str) -> None:
+    first, *rest = contract.check({"name": f"{BROKEN}:{fault}"})
+    assert (first.law, first.state) == ("undeclared", "broken")
+    assert words in first.detail
+    assert code_at(first.where).startswith(code)
+    assert {finding.state for finding in rest} == {"untried"}
+
+
+def code_at(where: str) -> str:
+    file, _, line = where.rpartition(":")
     assert Path(file).name == BROKEN.name
-    assert BROKEN.read_text(encoding="utf-8").splitlines()[int(line) - 1].strip().startswith(code)
-    assert {finding.state for finding in findings[1:]} == {"untried"}
+    return BROKEN.read_text(encoding="utf-8").splitlines()[int(line) - 1].strip()
 
 
 def test_what_is_asked_wrongly_is_no_broken_law() -> None:
@@ -211,6 +243,47 @@ def test_a_run_names_the_line_and_no_stack_of_ours(
     assert "This is a bug" not in err
     number = int(err.split(f"{BROKEN.name}:")[-1].split(",")[0].split()[0])
     assert line in BROKEN.read_text(encoding="utf-8").splitlines()[number - 1]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("class Own:\n    pass\n", "is no objective. Make it a subclass"),
+        ("from rlzoo.objective import Objective\nclass Own(Objective):\n    name = 'own'\n", "declares no settings"),
+        (
+            "from rlzoo.objective import Objective, ObjectiveConfig\nclass Own(Objective):\n    Config = ObjectiveConfig\n",
+            "declares no name",
+        ),
+    ],
+)
+def test_what_has_not_the_form_of_an_objective_is_refused(
+    source: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(source, encoding="utf-8")
+    for asked in (["check", "objective"], ["explain"], ["train", "--dry-run", "--algo"]):
+        assert main.run([*asked, f"{own}:Own"]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_explain_names_the_line_of_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["explain", f"{BROKEN}:Exits"]) == 1
+    where = capsys.readouterr().err.split("See ")[1].split(",")[0]
+    assert code_at(where) == "raise SystemExit(0)"
+
+
+def test_a_module_of_the_present_folder_needs_no_packaging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "lying_here.py").write_text(
+        "from rlzoo.algorithms.grpo import Grpo\n\n\nclass Own(Grpo):\n    pass\n", encoding="utf-8"
+    )
+    assert main.run(["train", "--dry-run", "--algo", "lying_here:Own"]) == 0
+    assert main.run(["train", "--dry-run", "--algo", "lying_here.py"]) == 0
+    assert main.run(["train", "--dry-run", "--algo", "not_here:Own"]) == 2
+    capsys.readouterr()
 
 
 @pytest.mark.long

@@ -9,18 +9,20 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing import ProcessRaisedException
 
 from rlzoo import registry
 from rlzoo.engine.lab import Bench, Step, gradient_on_ranks, relative_difference, toy_config, toy_groups, toy_policy
 from rlzoo.errors import RlzooError, UnknownName, did_you_mean
 from rlzoo.findings import Finding
-from rlzoo.objective import Objective, blamed, credited, step_loss, update_weights
+from rlzoo.objective import Objective, blamed, credited, needed, staying, step_loss, update_weights
 from rlzoo.types import Credit, Group, MicroBatch, Needs, RolloutBatch, Status, Verdict
 
 EXACT = 1e-9
@@ -28,9 +30,9 @@ EXACT = 1e-9
 
 
 class Broken(Exception):
-    """A law does not hold; the message says by how much, `method` where to look."""
+    """A law does not hold; the message says by how much, `method` where to look: None for the line that raised it."""
 
-    def __init__(self, what: str, method: str = "token_losses") -> None:
+    def __init__(self, what: str, method: str | None = "token_losses") -> None:
         super().__init__(what)
         self.method = method
 
@@ -40,7 +42,7 @@ class Subject:
 
     def __init__(self, section: Mapping[str, Any]) -> None:
         self.section = dict(section)
-        self.updates = max(2, self.build().objective.needs(1).min_updates)
+        self.updates = max(2, needed(self.build().objective, 1).min_updates)
         self.groups = toy_groups(policy=toy_policy())
 
     def build(self, **changes: Any) -> Bench:
@@ -79,14 +81,77 @@ def _agree(one: Tensor, other: Tensor, what: str, method: str = "token_losses", 
 
 
 # ---------------------------------------------------------------------------------------------------------
+# What is asked for
+
+
+class _Served(dict[str, Tensor]):
+    """Tensors by name that refuse names not asked for, and remember which were."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__(values)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def __missing__(self, name: str) -> Tensor:
+        raise Broken(f"reads {name!r}, which needs() does not declare", None)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name]
+
+
+@law
+def undeclared(subject: Subject) -> None:
+    """What needs() does not declare is not read, at the first step and long after it."""
+    steps = [subject.build().score(subject.groups, number) for number in (1, 100_000)]
+    couples = type(_objective(subject)).coupled_losses is not Objective.coupled_losses
+    if couples and all(asked.embeddings is None and not asked.sequence_logps for _, _, asked in steps):
+        raise Broken("coupled_losses is never called: needs() declares neither embeddings nor sequence_logps", "needs")
+    for scored, rows, asked in steps:
+        absent = {name for name in ("embeddings_BH", "old_logps_BT") if getattr(scored.batch, name) is None}
+        try:
+            _run_served(subject, Step(scored, rows, Credit(advantages_BT=_nothing(scored.batch), terms={}), asked))
+        except (AttributeError, TypeError) as error:
+            for name in sorted(absent):
+                supplied = replace(scored.batch, **{name: _nothing(scored.batch)})
+                with suppress(AttributeError, TypeError):
+                    _objective(subject).assign_credit(supplied)
+                    raise Broken(f"reads {name}, which needs() does not declare", None) from error
+        except Broken:
+            raise
+        except (Exception, SystemExit):  # the law of what is returned names it
+            return
+
+
+def _run_served(subject: Subject, step: Step) -> tuple[Credit, Mapping[str, Tensor], set[str]]:
+    """Credit and losses from tensors that refuse what was not asked for, and the names that were read."""
+    objective = _objective(subject)
+    signals = _Served(step.scored.batch.signals)
+    batch = replace(step.scored.batch, signals=signals, projections=_Served(step.scored.batch.projections))
+    credit = credited(objective, batch)
+    micro, _ = _as_micro(subject, replace(step, scored=replace(step.scored, batch=batch), credit=credit))
+    divergences = _Served(micro.divergences)
+    losses = objective.token_losses(replace(micro, heads=_Served(micro.heads), divergences=divergences))
+    return credit, losses, signals.read | divergences.read
+
+
+def _nothing(batch: RolloutBatch) -> Tensor:
+    return torch.zeros_like(batch.sampler_logps_BT)
+
+
+# ---------------------------------------------------------------------------------------------------------
 # The form of what comes back
 
 
 @law
 def returns(subject: Subject) -> None:
     """Credit and losses are finite, one [B, T] loss for each declared term, not yet reduced."""
-    batch, _ = _credited(subject)
-    credit = credited(_objective(subject), batch)
+    bench = subject.build()
+    scored, rows, asked = bench.score(subject.groups)
+    credit = credited(bench.objective, scored.batch)
+    staying(bench.objective, scored.batch)
     for name, value in credit.metrics.items():
         if not math.isfinite(value):
             raise Broken(f"metric {name!r} is {value}", "assign_credit")
@@ -100,6 +165,10 @@ def returns(subject: Subject) -> None:
             raise Broken(f"loss {name!r} is not finite at {int(stray.sum())} counted tokens")
         if bool(counted.any()) and not loss_BT.requires_grad:
             raise Broken(f"loss {name!r} carries no gradient to the log-probs")
+    _, tally = bench.update(Step(scored, rows, credit, asked))  # losses over rows that see each other
+    for name, value in tally.values.items():
+        if not math.isfinite(value):
+            raise Broken(f"{name} is {value}", "coupled_losses")
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -317,7 +386,7 @@ def detached(subject: Subject) -> None:
 def pure(subject: Subject) -> None:
     """Credit and losses change nothing they were given, and are the same when asked again."""
     bench = subject.build()
-    batch = bench.step(subject.groups).scored.batch
+    batch = bench.score(subject.groups)[0].batch  # before the objective has seen it: a change may be made only once
     before = _copies(batch)
     one = bench.objective.assign_credit(batch)
     _unchanged(batch, before, "assign_credit")
@@ -346,25 +415,9 @@ def pure(subject: Subject) -> None:
 # Laws about declarations, state and learning
 
 
-class _Watched(dict[str, Tensor]):
-    """A mapping that remembers which names were asked for."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__(values)
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> Tensor:
-        self.read.add(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.read.add(name)
-        return super().get(name, default)
-
-
 @law
 def needs(subject: Subject) -> None:
-    """What is declared is used, and what is not declared is not read, at the first step and long after it."""
+    """What is declared is used, at the first step and long after it."""
     for number in (1, 100_000):
         _needs_at(subject, number)
 
@@ -372,20 +425,9 @@ def needs(subject: Subject) -> None:
 def _needs_at(subject: Subject, number: int) -> None:
     bench = subject.build()
     step = bench.step(subject.groups, number)
-    declared = {signal.name for signal in step.needs.signals}
-    watched = _Watched(step.scored.batch.signals)
-    batch = replace(step.scored.batch, signals=watched)
-    try:
-        credit = bench.objective.assign_credit(batch)
-        objective, micro, _ = _micro(subject, number=number)
-        losses = objective.token_losses(replace(micro, rollouts=replace(micro.rollouts, signals=watched)))
-    except KeyError as error:
-        raise Broken(f"step {number} reads {error.args[0]!r}, which needs() does not declare", "needs") from error
-    if watched.read - declared:
-        raise Broken(
-            f"step {number} reads {', '.join(sorted(watched.read - declared))}, which needs() does not declare", "needs"
-        )
-    unread = declared - watched.read - {divergence.signal for divergence in step.needs.divergences}
+    credit, losses, read = _run_served(subject, step)
+    matched = {divergence.signal for divergence in step.needs.divergences}
+    unread = ({signal.name for signal in step.needs.signals} | matched) - read
     if unread:
         raise Broken(f"needs({number}) declares {', '.join(sorted(unread))}, which nothing reads", "needs")
     unmatched = credit.terms.keys() ^ losses.keys()
@@ -399,6 +441,14 @@ def _needs_at(subject: Subject, number: int) -> None:
         _used(bench.objective, bare, "embeddings")
     if step.needs.old_logps:
         _used(bench.objective, replace(step.scored.batch, old_logps_BT=None), "old_logps")
+    if step.needs.answers:
+        told, other = ([replace(g, problem=replace(g.problem, answer=a)) for g in subject.groups] for a in ("1", "2"))
+        if all(
+            [bench.objective.contexts(signal.name, g) for g in told]
+            == [bench.objective.contexts(signal.name, g) for g in other]
+            for signal in step.needs.signals
+        ):
+            raise Broken("needs() declares answers, which no context reads", "needs")
 
 
 def _used(objective: Objective[Any], without: RolloutBatch, what: str) -> None:
@@ -495,26 +545,27 @@ def check(section: Mapping[str, Any], only: Sequence[str] = ()) -> Iterator[Find
         try:
             subject = subject or Subject(section)
             test(subject)
-        except Exception as error:  # whatever the objective raises breaks the law that ran it
-            malformed = name == "returns"
+        except (Exception, SystemExit) as error:  # whatever the objective raises breaks the law that ran it
+            malformed = name in ("undeclared", "returns")
             yield Finding(
                 law=name,
                 statement=statement,
                 state="broken",
                 detail=_said(error),
-                where=blamed(cls, error, error.method if isinstance(error, Broken) else None),
+                where=blamed(cls, error.__cause__ or error, error.method if isinstance(error, Broken) else None),
             )
         else:
             yield Finding(law=name, statement=statement, state="holds")
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
+    if isinstance(error, ProcessRaisedException):  # a traceback as text: its last line is what was said
+        return str(error).strip().splitlines()[-1].strip()[:300]
     return _one_line(str(error) if isinstance(error, (RlzooError, Broken)) else f"{type(error).__name__}: {error}")
 
 
 def _one_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[0][:300] if lines else ""
+    return " ".join(text.split())[:300]
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -530,35 +581,32 @@ def _credited(subject: Subject) -> tuple[RolloutBatch, Credit]:
     return step.scored.batch, step.credit
 
 
-def _micro(
-    subject: Subject, *, drifted: bool = True, number: int = 1
-) -> tuple[Objective[Any], MicroBatch, dict[str, Tensor]]:
-    """The whole step as one micro-batch whose log-probs are a leaf."""
+def _micro(subject: Subject, *, drifted: bool = True) -> tuple[Objective[Any], MicroBatch, dict[str, Tensor]]:
+    """The whole first step as one micro-batch whose log-probs are a leaf."""
     bench = subject.build()
-    step = bench.step(subject.groups, number)
-    batch = step.scored.batch
-    T = batch.response_mask_BT.shape[1]
+    micro, weights = _as_micro(subject, bench.step(subject.groups), drifted=drifted)
+    return bench.objective, micro, weights
+
+
+def _as_micro(subject: Subject, step: Step, *, drifted: bool = True) -> tuple[MicroBatch, dict[str, Tensor]]:
+    bench, batch, (B, T) = subject.build(), step.scored.batch, step.scored.batch.response_mask_BT.shape
     logps, _ = bench.scorer.pass_over(bench.policy, step.rows, width=T)
-    old = subject.drift(step) if drifted else logps
+
+    def leaves(names: Iterable[str]) -> dict[str, Tensor]:
+        return {name: torch.zeros(B, T, dtype=logps.dtype, requires_grad=True) for name in names}
+
     # The sampler's log-probs are another's, so that a ratio taken to them is seen.
     batch = replace(batch, sampler_logps_BT=batch.sampler_logps_BT - 0.5 * batch.response_mask_BT)
-    B = len(step.rows)
     micro = MicroBatch(
         logps_BT=logps.clone().requires_grad_(),
         entropy_BT=torch.ones_like(logps).requires_grad_(),
-        old_logps_BT=old,
+        old_logps_BT=subject.drift(step) if drifted else logps,
         rollouts=batch,
         credit=step.credit,
-        heads={
-            n: torch.zeros(B, T, dtype=logps.dtype, requires_grad=True)
-            for n, h in bench.learner.heads.items()
-            if h.kind == "token"
-        },
-        divergences={
-            d.signal: torch.zeros(B, T, dtype=logps.dtype, requires_grad=True) for d in step.needs.divergences
-        },
+        heads=leaves(name for name, head in bench.learner.heads.items() if head.kind == "token"),
+        divergences=leaves(divergence.signal for divergence in step.needs.divergences),
     )
-    return bench.objective, micro, update_weights(step.credit, batch)
+    return micro, update_weights(step.credit, batch)
 
 
 def _gradient(loss: Tensor, leaf: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -59,21 +59,8 @@ class Diagnostics:
         return record
 
     def interference(self, scored: Scored, rows: Rows, credit: Credit, needs: Needs) -> dict[str, Any]:
-        """Cosines between the gradients of the domains' own rows, each divided over its own rows."""
-        gradients: dict[str, Tensor] = {}
-        for i, name in enumerate(scored.batch.domains):
-            index = (scored.batch.domain_ids_B == i).nonzero().squeeze(1)
-            if not len(index):
-                continue
-            update = self.learner.prepare(scored, rows, credit, index, scored.old_logps_BT)
-            tokens = self.learner.trained_tokens
-            self.learner.differentiate(update, needs)
-            self.extra_tokens += 3 * (self.learner.trained_tokens - tokens)  # forward and backward, as forward passes
-            self.learner.trained_tokens = tokens
-            gradients[name] = torch.cat([p.grad.reshape(-1).cpu() for p in self.learner.trained if p.grad is not None])
-        self.learner.policy.zero_grad(set_to_none=True)
-        for head in self.learner.heads.values():
-            head.module.zero_grad(set_to_none=True)
+        """Cosines between the gradients of the domains' own rows."""
+        gradients = self.gradients(scored, rows, credit, needs)
         names = [name for name, gradient in gradients.items() if float(gradient.norm()) > 0]
         cosine = [
             [float(torch.nn.functional.cosine_similarity(gradients[a], gradients[b], dim=0)) for b in names]
@@ -81,6 +68,42 @@ class Diagnostics:
         ]
         negative = sum(cosine[i][j] < 0 for i in range(len(names)) for j in range(i))
         return {"domains": names, "cosine": cosine, "negative": negative} if len(names) > 1 else {}
+
+    def gradients(self, scored: Scored, rows: Rows, credit: Credit, needs: Needs) -> dict[str, Tensor]:
+        """The gradient of each domain's own rows, by domain, divided over its own rows.
+
+        Of losses over rows that see each other, a domain has what reaches its rows from the whole step's.
+        """
+        gradients: dict[str, Tensor] = {}
+        everything = torch.arange(len(rows))
+        coupled_tokens = self.learner.extra_tokens
+        _, whole = self.learner.couple(
+            self.learner.prepare(scored, rows, credit, everything, scored.old_logps_BT), needs, fresh=True
+        )
+        self.extra_tokens += self.learner.extra_tokens - coupled_tokens
+        self.learner.extra_tokens = coupled_tokens
+        for i, name in enumerate(scored.batch.domains):
+            index = (scored.batch.domain_ids_B == i).nonzero().squeeze(1)
+            if not len(index):
+                continue
+            update = self.learner.prepare(scored, rows, credit, index, scored.old_logps_BT)
+            share = len(rows) / len(index)  # per row of its own, as the other terms are
+            update = replace(
+                update,
+                replay_NH=None if whole.replay_NH is None else whole.replay_NH[index] * share,
+                replay_N=None if whole.replay_N is None else whole.replay_N[index] * share,
+            )
+            tokens = self.learner.trained_tokens
+            self.learner.differentiate(update, needs)
+            self.extra_tokens += 3 * (self.learner.trained_tokens - tokens)  # forward and backward, as forward passes
+            self.learner.trained_tokens = tokens
+            gradients[name] = torch.cat(  # float32 would leave 1e-4 in a cosine
+                [p.grad.reshape(-1).cpu().double() for p in self.learner.trained if p.grad is not None]
+            )
+        self.learner.policy.zero_grad(set_to_none=True)
+        for head in self.learner.heads.values():
+            head.module.zero_grad(set_to_none=True)
+        return gradients
 
     def drift(self, step: int, groups: Sequence[Group], batch: RolloutBatch, rows: Rows) -> dict[str, Any]:
         """KL and accuracy of the step's mastered prompts under the new weights; accuracy of those mastered before."""

@@ -23,7 +23,7 @@ from rlzoo.engine.policy import Policy, Rows
 from rlzoo.engine.prompts import Renderer
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.signals import Scored, Scorer, Teachers
-from rlzoo.objective import Objective, ObjectiveConfig
+from rlzoo.objective import Objective, ObjectiveConfig, needed
 from rlzoo.types import Credit, Group, Needs, Problem, Rollout, Status, Verdict
 
 ALPHABET = "0123456789+-=# "
@@ -185,7 +185,12 @@ class Bench:
 
     def step(self, groups: Sequence[Group], number: int = 1) -> Step:
         """Score the groups and assign credit."""
-        needs = self.objective.needs(number)
+        scored, rows, needs = self.score(groups, number)
+        return Step(scored, rows, self.objective.assign_credit(scored.batch), needs)
+
+    def score(self, groups: Sequence[Group], number: int = 1) -> tuple[Scored, Rows, Needs]:
+        """The groups as the objective will see them, before it does."""
+        needs = needed(self.objective, number)
         batch, rows = build_batch(
             groups,
             domains=DOMAINS,
@@ -194,8 +199,7 @@ class Bench:
             total_steps=10,
             dtype=torch.float64 if self.policy.output.weight.dtype == torch.float64 else torch.float32,
         )
-        scored = self.scorer.score(groups, batch, rows, needs, self.learner.heads)
-        return Step(scored, rows, self.objective.assign_credit(scored.batch), needs)
+        return self.scorer.score(groups, batch, rows, needs, self.learner.heads), rows, needs
 
     def update(
         self, step: Step, index: Tensor | None = None, old_logps_BT: Tensor | None = None

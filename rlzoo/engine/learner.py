@@ -434,11 +434,20 @@ class Learner:
 
 
 def _coupled_total(objective: Objective[Any], losses: Mapping[str, CoupledTerm]) -> Tensor | None:
+    who = f"{type(objective).__name__}.coupled_losses"
+    if not isinstance(losses, Mapping):
+        raise ObjectiveFault(
+            f"{who} returned {type(losses).__name__}, expected a mapping from a name to a CoupledTerm."
+        )
     total = None
     for name, term in losses.items():
+        if not isinstance(term, CoupledTerm):
+            raise ObjectiveFault(
+                f"{who} returned {name!r} as a {type(term).__name__}, expected a CoupledTerm: its loss with the number of anchors."
+            )
         if term.loss.dim() != 0:
             raise ObjectiveFault(
-                f"{type(objective).__name__}.coupled_losses returned {name!r} with shape {list(term.loss.shape)}, expected a scalar: "
+                f"{who} returned {name!r} with shape {list(term.loss.shape)}, expected a scalar: "
                 "a coupled loss is the mean over its own anchors."
             )
         total = term.coef * term.loss if total is None else total + term.coef * term.loss

@@ -41,7 +41,7 @@ from rlzoo.engine.signals import Scored, Scorer, Teachers, asks_for_all
 from rlzoo.engine.trackers import Trackers
 from rlzoo.engine.verification import begin, check_error_rate, check_golds, verify
 from rlzoo.errors import ConfigError, RunConflict, VerifierFault
-from rlzoo.objective import Objective, credited
+from rlzoo.objective import Objective, credited, needed, staying
 from rlzoo.rundir import RunDir, append_line, write_json, write_text
 from rlzoo.types import Credit, Group, Needs, Problem, RolloutBatch
 from rlzoo.verifiers.pool import VerifierPool
@@ -209,7 +209,7 @@ class Trainer:
     def step(self) -> None:
         """One rollout step: sample, verify, score, credit, update, publish, record."""
         number = self.spent.steps + 1
-        needs = self.objective.needs(number)
+        needs = needed(self.objective, number)
         self.clock = {}
         groups, dropped, ahead = self.collect(number, needs)
         with self._timed("score"):
@@ -247,7 +247,7 @@ class Trainer:
                 self._check_verifier(groups, number)
                 self.mixer.observe(groups)
             batch, _ = self.batch(groups, number)
-            keep = self.objective.keep(batch).tolist()
+            keep = staying(self.objective, batch)
             last = attempt + 1 == self.config.sampling.max_resample
             fresh = [group for group, stays in zip(groups, keep, strict=True) if stays]
             dropped += len(groups) - len(fresh)

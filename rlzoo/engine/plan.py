@@ -9,7 +9,7 @@ from rlzoo.config import RunConfig
 from rlzoo.data.source import ProblemSource
 from rlzoo.engine.isolation import Isolation, find_isolation
 from rlzoo.errors import UnmetNeed
-from rlzoo.objective import Objective
+from rlzoo.objective import Objective, needed
 from rlzoo.types import Needs
 
 
@@ -36,7 +36,7 @@ class Plan:
 def make_plan(config: RunConfig, objective: Objective[Any], sources: list[ProblemSource]) -> Plan:
     """The plan of `config`. Raises UnmetNeed where the run cannot supply what the objective needs."""
     domains = tuple(dict.fromkeys(domain for source in sources for domain in source.domains))
-    needs = objective.needs(1)
+    needs = needed(objective, 1)
     check_needs(config, objective, needs, domains, sources)
     sampling, updates = config.sampling, config.learner.updates_per_step
     return Plan(
