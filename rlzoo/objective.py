@@ -223,10 +223,22 @@ def step_loss(
             )
         weight_BT = (weights[name] * terms[name].scale_BT).to(loss_BT.dtype)
         # Where nothing counts, a loss may be anything, also NaN: it must not reach the sum through 0 * NaN.
+        _blame_if_not_finite(who, name, loss_BT, weight_BT != 0, micro)
         share = loss_BT.where(weight_BT != 0, 0.0).mul(weight_BT).sum()
         shares[name] = share.detach()
         total = total + terms[name].coef * share
     return total, shares
+
+
+def _blame_if_not_finite(who: str, name: str, loss_BT: Tensor, counted_BT: Tensor, micro: MicroBatch) -> None:
+    """Numbers that are finite and a loss that is not: no divergence, but the objective's own fault."""
+    stray_BT = counted_BT & ~loss_BT.detach().isfinite()
+    given = (micro.logps_BT, micro.old_logps_BT, micro.credit.advantages_BT)
+    if bool(stray_BT.any()) and all(bool(tensor[stray_BT].isfinite().all()) for tensor in given):
+        raise ObjectiveFault(
+            f"{who} returned {name!r} not finite at {int(stray_BT.sum())} counted tokens, although log-probs and advantages are finite there. "
+            "Look for a division by zero, or a logarithm or exponential without a bound."
+        )
 
 
 def update_weights(credit: Credit, rows: RolloutBatch) -> dict[str, Tensor]:

@@ -121,7 +121,7 @@ def lines_of(name: str) -> tuple[int, int]:
         ("ShortLoss", "with shape [24], expected [24, 8]", "def token_losses"),
         ("Reduced", "with shape [], expected [24, 8]", "def token_losses"),
         ("NanCredit", "returned advantages_BT not finite at", "def assign_credit"),
-        ("NanLoss", "loss 'policy' is not finite", "def token_losses"),
+        ("NanLoss", "returned 'policy' not finite at", "def token_losses"),
         ("UnknownTerm", "['bonus', 'policy']", "def token_losses"),
         ("Raises", "shapes cannot be multiplied", 'return {"policy": micro.logps_BT @ micro.old_logps_BT}'),
         ("ReturnsNothing", "returned NoneType, expected a Credit", "def assign_credit"),
@@ -133,7 +133,7 @@ def lines_of(name: str) -> tuple[int, int]:
         ),
         ("OneAdvantageARollout", "shape [24], expected a tensor [B, T]", "return replace(credit, advantages_BT="),
         ("BareCoupledLoss", "'spread' as a Tensor, expected a CoupledTerm", "def coupled_losses"),
-        ("NanCoupledLoss", "coupled/spread is inf", "def coupled_losses"),
+        ("NanCoupledLoss", "returned 'spread' as inf", "def coupled_losses"),
         ("Exits", "SystemExit: 0", "raise SystemExit(0)"),
     ],
 )
@@ -226,7 +226,15 @@ def test_a_file_with_one_objective_needs_no_class(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("fault", "line"), [("Raises", "micro.logps_BT @"), ("NanCredit", "def assign_credit")])
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("Raises", "micro.logps_BT @"),
+        ("NanCredit", "def assign_credit"),
+        ("NanLoss", "def token_losses"),
+        ("KeepsRows", "def keep"),
+    ],
+)
 def test_a_run_names_the_line_and_no_stack_of_ours(
     fault: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -198,7 +198,9 @@ class Learner:
                 Representations(embeddings_NH=leaf_NH, sequence_logps_N=leaf_N, heads=modules),
                 to_device(update.batch, device),
             )
-            total = _coupled_total(self.objective, losses)
+            given = [leaf for leaf in (leaf_NH, leaf_N) if leaf is not None]
+            given += [parameter for module in modules.values() for parameter in module.parameters()]
+            total = _coupled_total(self.objective, losses, given)
             if total is not None and total.requires_grad:
                 total.backward()
         self.coupled_coefs = {f"coupled/{name}": term.coef for name, term in losses.items()}
@@ -433,7 +435,10 @@ class Learner:
         self.updates, self.nonfinite, self.trained_tokens, self.extra_tokens, self.scoring_tokens = state["counters"]
 
 
-def _coupled_total(objective: Objective[Any], losses: Mapping[str, CoupledTerm]) -> Tensor | None:
+def _coupled_total(
+    objective: Objective[Any], losses: Mapping[str, CoupledTerm], given: Sequence[Tensor]
+) -> Tensor | None:
+    """Sum of the coupled losses, held to their form. Not finite from what is `given` finite: the objective's own fault."""
     who = f"{type(objective).__name__}.coupled_losses"
     if not isinstance(losses, Mapping):
         raise ObjectiveFault(
@@ -449,6 +454,11 @@ def _coupled_total(objective: Objective[Any], losses: Mapping[str, CoupledTerm])
             raise ObjectiveFault(
                 f"{who} returned {name!r} with shape {list(term.loss.shape)}, expected a scalar: "
                 "a coupled loss is the mean over its own anchors."
+            )
+        if not math.isfinite(float(term.loss.detach())) and all(bool(tensor.isfinite().all()) for tensor in given):
+            raise ObjectiveFault(
+                f"{who} returned {name!r} as {float(term.loss.detach())}, although representations are finite. Look for a division by an "
+                "empty count, or a logarithm of zero."
             )
         total = term.coef * term.loss if total is None else total + term.coef * term.loss
     return total
