@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rlzoo import registry
-from rlzoo.cli import explain, main, settings
+from rlzoo.cli import algos, explain, main, settings
 
 
 def told(capsys: pytest.CaptureFixture[str], *args: str) -> str:
@@ -94,3 +94,33 @@ def test_a_docstring_without_paragraphs() -> None:
         pass
 
     assert explain.docstring(Bare) == ("", [])
+
+
+@pytest.mark.parametrize("name", registry.objectives.names())
+def test_every_setting_says_in_one_line_what_it_does_and_where_its_default_is_from(name: str) -> None:
+    for entry in settings.describe(registry.objectives.load(name).Config):
+        if entry["path"] not in ("name", "base"):
+            assert entry["meaning"], entry["path"]
+            assert "\n" not in entry["meaning"]
+            assert entry["source"], entry["path"]
+
+
+def test_what_was_borrowed_from_another_paper_is_not_called_exact() -> None:
+    """Head, layer and pooling of MCPO are unpublished; CLIPO's stand in for them."""
+    entries = settings.describe(registry.objectives.load("mcpo-contrastive").Config)
+    borrowed = [entry for entry in entries if "CLIPO" in entry["source"]]
+    assert len(borrowed) >= 7
+    assert {entry["tag"] for entry in borrowed} <= {"INFERRED", "OURS"}
+
+
+def test_words_to_choose_from_are_listed() -> None:
+    entries = {entry["path"]: entry for entry in settings.describe(registry.objectives.load("cepo").Config)}
+    assert entries["schedule"]["limits"] == "one of linear, constant"
+    assert (
+        entries["clip_high"]["meaning"] == "How far it may rise above 1."
+    )  # the parent's: only the default is its own
+
+
+def test_algos_gives_whole_formulas() -> None:
+    formula = algos.about(registry.objectives.load("mcpo-contrastive"))["formula"]
+    assert formula.endswith("s = cosine of head(mean hidden state).")

@@ -1,6 +1,9 @@
 """The whole command over the real engine, with a model of random weights: it runs, ends, shows, tests and resumes."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +95,23 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(capsys: pytest.CaptureFixt
     assert main.run(["train", "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rollouts_per_step"] == 512
     assert not Path("runs").exists()
+
+
+@pytest.mark.long
+def test_files_that_lie_in_the_folder_are_not_imported(tmp_path: Path) -> None:
+    """Verifier workers are processes of their own; a folder may hold a json.py or a clone of this repository."""
+    (tmp_path / "json.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
+    (tmp_path / "rlzoo").mkdir()
+    script = Path(sys.executable).parent / "rlzoo"
+    small = ["--set=sampling.prompts_per_step=2", "--set=sampling.group_size=4", "--set=eval.at_start=false"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        [script, "train", "--steps", "1", "--set=eval.at_end=false", *small],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
