@@ -103,7 +103,7 @@ def test_files_that_lie_in_the_folder_are_not_imported(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
     (tmp_path / "rlzoo").mkdir()
     script = Path(sys.executable).parent / "rlzoo"
-    small = ["--set=sampling.prompts_per_step=2", "--set=sampling.group_size=4", "--set=eval.at_start=false"]
+    small = ["--set=sampling.prompts_per_step=2", "--set=learner.updates_per_step=2", "--set=eval.at_start=false"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     done = subprocess.run(
         [script, "train", "--steps", "1", "--set=eval.at_end=false", *small],
