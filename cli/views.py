@@ -201,9 +201,10 @@ def _write_picture(projection: Projection, data: Mapping[str, Any], out: Path) -
     from matplotlib.figure import Figure
 
     shown = _spread(projection.snapshots, COLUMNS)
-    figure = Figure(figsize=(3.2 * len(shown), 3.4), layout="constrained")
-    axes = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     domains = sorted({domain for snapshot in projection.snapshots for domain in snapshot.domains})
+    width = max(3.2 * len(shown), 1.8 * len(domains))  # inches; the second is the legend's
+    figure = Figure(figsize=(width, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     for axis, snapshot in zip(axes, shown, strict=True):
         for number, domain in enumerate(domains):
             for correct, marker in ((True, "o"), (False, "x")):
@@ -225,9 +226,7 @@ def _write_picture(projection: Projection, data: Mapping[str, Any], out: Path) -
         axis.set_title(f"step {snapshot.step}")
         axis.set_xlabel(f"PC 1 ({100 * projection.explained[0]:.0f} %)")
     axes[0].set_ylabel(f"PC 2 ({100 * projection.explained[1]:.0f} %)")
-    figure.suptitle(
-        "Embeddings of rollouts by domain and correctness, PCA over all steps shown and between", fontsize=9
-    )
+    figure.suptitle("Embeddings of rollouts, PCA over all steps", fontsize=9)
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=max(1, len(domains)), frameon=False
     )
