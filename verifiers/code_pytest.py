@@ -20,6 +20,9 @@ EXTRA_S = 0.25
 SUITE_MB = 1_024
 ASK, ANSWER = 5, 6
 """Descriptors of `suite.py`, which needs pytest to be imported."""
+PRINTED = {"capsys", "capfd", "capsysbinary", "capfdbinary", "redirect_stdout", "stdout"}
+PATCHED = {"monkeypatch", "patch"}
+"""Names by which suites reach into the process of the solution, which is another one here."""
 
 
 def refusal(source: str, solution: str | None = None) -> str | None:
@@ -46,6 +49,12 @@ def refusal(source: str, solution: str | None = None) -> str | None:
             for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
                 if isinstance(argument, ast.Lambda) or (isinstance(argument, ast.Name) and argument.id in functions):
                     return f"hands a callable to the solution's {original}"
+        word = node.arg if isinstance(node, ast.arg) else node.id if isinstance(node, ast.Name) else None
+        word = node.attr if isinstance(node, ast.Attribute) else word
+        if word in PRINTED:
+            return "reads what the solution prints"
+        if word in PATCHED:
+            return "patches what the solution uses"
         if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
             sides = [node.left, *node.comparators]
             if not any(isinstance(side, ast.Constant) for side in sides) and any(_asks(side, names) for side in sides):
