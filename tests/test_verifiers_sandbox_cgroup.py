@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from rlzoo.types import Problem
+from rlzoo.verifiers.pool import VerifierPool
 from rlzoo.verifiers.sandbox import canary, cgroup, levels
 from rlzoo.verifiers.sandbox.cgroup import Leaf, Place
 from rlzoo.verifiers.sandbox.client import Job, Sandbox, SandboxFault, pipe_within
@@ -123,7 +125,12 @@ def test_version_2_beside_the_own_cgroup(tmp_path: Path):
 
 def test_version_2_at_the_root(tmp_path: Path):
     root = controls(tmp_path / "fs", "cpuset cpu memory pids\n")
-    assert cgroup.places(machine(tmp_path, "0::/\n", V2)) == [Place(root, 2)]
+    proc = machine(tmp_path, "0::/\n", V2)
+    assert cgroup.places(proc, ask=False) == [Place(root, 2)]
+    (root / "cgroup.subtree_control").write_text("")
+    assert cgroup.places(proc, ask=False) == []
+    cgroup.places(proc)
+    assert (root / "cgroup.subtree_control").read_text() == "+memory +pids"  # the kernel would list them from now on
 
 
 def test_version_1_below_the_own_cgroup(tmp_path: Path):
@@ -385,3 +392,14 @@ def test_a_cgroup_whose_worker_and_supervisor_were_killed_is_removed_by_a_later_
     leaf.end()
     assert living(everyone, 2) == []
     assert not (made | {leaf.folder}) & set(folder.glob(f"{cgroup.PREFIX}*"))
+
+
+@linux
+def test_a_closed_pool_leaves_no_cgroup(open_level: Callable[[str], Sandbox]):
+    folder = leaf_of(open_level("core")).folder.parent
+    before = set(folder.glob(f"{cgroup.PREFIX}*"))
+    problem = Problem(id="p", domain="code", messages=(), verifier="code", metadata={"tests": [[1, 2]]})
+    with VerifierPool(workers=2, timeout_s=20) as pool:
+        assert pool.judge([(problem, "# x + 1"), (problem, "# x + 2")])[0].correct
+        assert set(folder.glob(f"{cgroup.PREFIX}*")) - before
+    assert set(folder.glob(f"{cgroup.PREFIX}*")) <= before

@@ -98,14 +98,20 @@ class Leaf:
 
 def make() -> Leaf | None:
     """A cgroup, after those that killed processes left here are removed; None where there can be none."""
+    sweep()
     for place in places():
-        for folder in abandoned(place.folder, PREFIX):
-            remove(folder)
         for _ in range(TRIES):
             leaf = _make_in(place)
             if leaf is not None:
                 return leaf
     return None
+
+
+def sweep() -> None:
+    """Remove the cgroups of processes that were killed, and whoever is still in them."""
+    for place in places(ask=False):
+        for folder in abandoned(place.folder, PREFIX):
+            remove(folder)
 
 
 def _make_in(place: Place) -> Leaf | None:
@@ -165,8 +171,8 @@ def _kill_all(folder: Path) -> None:
 # Where
 
 
-def places(proc: Path = Path("/proc/self")) -> list[Place]:
-    """Cgroups to try, most fitting first: version 2 before 1.
+def places(proc: Path = Path("/proc/self"), *, ask: bool = True) -> list[Place]:
+    """Cgroups to try, most fitting first: version 2 before 1. `ask`: have the own one pass limits on, if it does not yet.
 
     In version 2 a cgroup that holds processes cannot limit others below it, the root apart. So a place beside this
     process's own cgroup is tried too, but only if no limit stands on its own, which programs would otherwise evade.
@@ -188,7 +194,7 @@ def places(proc: Path = Path("/proc/self")) -> list[Place]:
         for root, mounted in _mounts(mounts, version):
             if version in own and (root == "/" or own[version] == root or own[version].startswith(f"{root}/")):
                 below = own[version] if root == "/" else own[version].removeprefix(root)
-                found += _candidates(mounted, mounted / below.strip("/"), version)
+                found += _candidates(mounted, mounted / below.strip("/"), version, ask=ask)
                 break
     return found
 
@@ -205,11 +211,11 @@ def _mounts(lines: list[str], version: int) -> list[tuple[str, Path]]:
     return found
 
 
-def _candidates(mounted: Path, own: Path, version: int) -> list[Place]:
+def _candidates(mounted: Path, own: Path, version: int, *, ask: bool) -> list[Place]:
     if version == 1:
         return [Place(own, 1)] if own.is_dir() else []
     found = []
-    if _passes_memory_on(own, ask=True):
+    if _passes_memory_on(own, ask=ask):
         found.append(Place(own, 2))
     if own != mounted and _unlimited(own) and _passes_memory_on(own.parent, ask=False):
         found.append(Place(own.parent, 2))
@@ -217,7 +223,7 @@ def _candidates(mounted: Path, own: Path, version: int) -> list[Place]:
 
 
 def _passes_memory_on(folder: Path, *, ask: bool) -> bool:
-    """Whether cgroups below this one can have limits; `ask`: that they can from now on, if they could not yet."""
+    """Whether cgroups below this one can have limits."""
     needed = {"memory", "pids"}
     try:
         if ask and not needed <= set((folder / "cgroup.subtree_control").read_text(encoding="ascii").split()):

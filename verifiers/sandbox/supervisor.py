@@ -188,7 +188,7 @@ class Supervisor:
 
         Whoever is killed here is a child not yet waited for, so its pid cannot have passed to somebody else.
         """
-        status, victims = 0, [pid]
+        status, victims, all_killed = 0, [pid], False
         while True:
             for victim in victims:
                 with contextlib.suppress(ProcessLookupError):
@@ -198,22 +198,24 @@ class Supervisor:
             except ChildProcessError:
                 return status
             status = result if gone == pid else status
-            victims = [-1] if self.alone else _children()
+            victims = [-1] if self.alone else [] if all_killed else _children()
             if victims and not self.alone and self.layers.uids is not None:
-                self._end_uid(self.layers.uid(self.number))
-                victims = []
+                all_killed = self._end_uid(self.layers.uid(self.number))
+                victims = [] if all_killed else victims
 
-    def _end_uid(self, uid: int) -> None:
-        """Kill all that run under a program's own uid, in one call that no fork can slip through."""
+    def _end_uid(self, uid: int) -> bool:
+        """Kill all that run under a program's own uid, in one call that no fork can slip through; whether that was done."""
         pid = os.fork()
         if pid == 0:
             try:
                 os.setresuid(uid, uid, uid)
                 if uid and os.getuid() == uid:
-                    os.kill(-1, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(-1, signal.SIGKILL)
+                    os._exit(0)
             finally:
-                os._exit(0)
-        os.waitpid(pid, 0)
+                os._exit(1)
+        return os.waitpid(pid, 0)[1] == 0
 
     def _clean(self) -> bool:
         """Whether the next program finds nothing of this one: its files go with their whole file system.
