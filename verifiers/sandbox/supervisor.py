@@ -188,7 +188,7 @@ class Supervisor:
 
         Whoever is killed here is a child not yet waited for, so its pid cannot have passed to somebody else.
         """
-        status, victims, all_killed = 0, [pid], False
+        status, victims, all_killed = 0, [-1] if self.alone else [pid], False
         while True:
             for victim in victims:
                 with contextlib.suppress(ProcessLookupError):
