@@ -1,6 +1,7 @@
 """Pytest-style suites: refused where values as data cannot serve them, else run beside the program and never with it."""
 
 import ast
+import atexit
 import builtins
 import importlib.util
 from collections.abc import Iterator
@@ -143,4 +144,6 @@ def suite_sandbox(level: str) -> Sandbox:
     if found[0] is None:
         raise SandboxFault("pytest-style tests need the package 'pytest', which is not installed: pip install pytest")
     folders = {Path(spec.origin).parents[1] for spec in found if spec is not None and spec.origin is not None}
-    return Sandbox(level, preload=["rlzoo.verifiers.sandbox.suite"], packages=sorted(map(str, folders)))
+    sandbox = Sandbox(level, preload=["rlzoo.verifiers.sandbox.suite"], packages=sorted(map(str, folders)))
+    atexit.register(sandbox.close)
+    return sandbox
