@@ -166,6 +166,7 @@ def test_results_are_compared_as_json(value: object, expected: object, equal: bo
         b"\0x",
         2j,
         float("inf"),
+        range(5, -(10**30), -2),
     ],
 )
 def test_values_cross_unchanged(value: object):
@@ -177,7 +178,7 @@ def test_values_cross_unchanged(value: object):
     "line",
     [
         b"[" * 5_000, b"7" * 5_000, b"1" * 4_000 + b".5" + b"0" * 400, b"NaN", b"{}", b'{"d": [[[], 1]]}', b'{"x": 1}',
-        b'{"b": "zz"}', b"\xff", b"", b'{"t": 1}', b"[" * 90 + b'{"t":[' * 90 + b"]}" * 90 + b"]" * 90,
+        b'{"b": "zz"}', b'{"r": [1, 2, 0]}', b'{"r": [1, 2]}', b'{"r": [1, 2.0, 3]}', b'{"r": [true, 2, 3]}', b"\xff", b"", b'{"t": 1}', b"[" * 90 + b'{"t":[' * 90 + b"]}" * 90 + b"]" * 90,
     ],
 )  # fmt: skip
 def test_what_is_no_value_is_refused(line: bytes):
@@ -244,6 +245,14 @@ def test_a_suite_asks_the_program_for_values(program: str, status: str):
     assert judge(program, SUITE, sandbox={"wall_s": 1.5}).status == status
 
 
+def test_a_suite_may_hand_over_a_range():
+    assert judge("def total(x):\n    return x[0] + total(x[1:]) if x else 0", RANGE).correct
+    assert judge("def total(x):\n    return sum(list(x))", RANGE).correct
+
+
+RANGE = "from solution import total\n\ndef test():\n    assert total(range(1, 101)) == 5050\n"
+
+
 @pytest.mark.parametrize(
     ("suite", "why"),
     [
@@ -257,6 +266,12 @@ def test_a_suite_asks_the_program_for_values(program: str, status: str):
         ),
         ("from solution import f\ndef test():\n    x = []\n    assert f(x) is x", "identity"),
         ("from solution import *\ndef test(): assert sorted([1], key=f)", "other than by calling"),
+        ("from solution import f\ndef test(capsys):\n    f(1)\n    assert capsys.readouterr().out", "prints"),
+        ("import sys, io\nfrom solution import f\ndef test():\n    sys.stdout = io.StringIO()\n    f(1)", "prints"),
+        (
+            "from solution import f\ndef test(monkeypatch):\n    monkeypatch.setattr('builtins.input', str)\n    f(1)",
+            "patches",
+        ),
         ("from solution import *\ndef test(): assert Stack()", "own class Stack"),
         ("def test(:", "no Python"),
     ],

@@ -61,6 +61,7 @@ def attack_it(attack: Attack, level: str, bait: Mapping[str, Any]) -> Verdict:
     """The verdict of an attack after a sound program, with every other condition checked."""
     assert judge(GOOD, level).correct
     program = laid_out(attack, bait)
+    levels.sandbox_at(level).start()  # after the file that the sound one left, which is not the attack's to pay for
     started = time.monotonic()
     verdict = judge(f"```python\n{program}```", level, grants=list(attack.grants))
     seconds = time.monotonic() - started

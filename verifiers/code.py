@@ -173,6 +173,8 @@ def _ending(outcome: Outcome, settings: Settings) -> Fault | None:
     """What limit or signal ended the program; None if it ended by itself."""
     if outcome.end == "wall":
         return Fault("timeout", f"over the limit of {settings.wall_s:g} s")
+    if outcome.end == "memory":
+        return Fault("wrong", f"over the memory limit of {settings.memory_mb} MiB")
     if outcome.end == "output":
         return Fault("wrong", "writes more than the limit")
     if outcome.end == "signal":

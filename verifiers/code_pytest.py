@@ -1,6 +1,7 @@
 """Pytest-style suites: refused where values as data cannot serve them, else run beside the program and never with it."""
 
 import ast
+import atexit
 import builtins
 import importlib.util
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ EXTRA_S = 0.25
 SUITE_MB = 1_024
 ASK, ANSWER = 5, 6
 """Descriptors of `suite.py`, which needs pytest to be imported."""
+PRINTED = {"capsys", "capfd", "capsysbinary", "capfdbinary", "redirect_stdout", "stdout"}
+PATCHED = {"monkeypatch", "patch"}
+"""Names by which suites reach into the process of the solution, which is another one here."""
 
 
 def refusal(source: str, solution: str | None = None) -> str | None:
@@ -46,6 +50,12 @@ def refusal(source: str, solution: str | None = None) -> str | None:
             for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
                 if isinstance(argument, ast.Lambda) or (isinstance(argument, ast.Name) and argument.id in functions):
                     return f"hands a callable to the solution's {original}"
+        word = node.arg if isinstance(node, ast.arg) else node.id if isinstance(node, ast.Name) else None
+        word = node.attr if isinstance(node, ast.Attribute) else word
+        if word in PRINTED:
+            return "reads what the solution prints"
+        if word in PATCHED:
+            return "patches what the solution uses"
         if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
             sides = [node.left, *node.comparators]
             if not any(isinstance(side, ast.Constant) for side in sides) and any(_asks(side, names) for side in sides):
@@ -134,4 +144,6 @@ def suite_sandbox(level: str) -> Sandbox:
     if found[0] is None:
         raise SandboxFault("pytest-style tests need the package 'pytest', which is not installed: pip install pytest")
     folders = {Path(spec.origin).parents[1] for spec in found if spec is not None and spec.origin is not None}
-    return Sandbox(level, preload=["rlzoo.verifiers.sandbox.suite"], packages=sorted(map(str, folders)))
+    sandbox = Sandbox(level, preload=["rlzoo.verifiers.sandbox.suite"], packages=sorted(map(str, folders)))
+    atexit.register(sandbox.close)
+    return sandbox

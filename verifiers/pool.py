@@ -22,6 +22,7 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from rlzoo.types import Problem, Verdict
 from rlzoo.verifier import Verifier
+from rlzoo.verifiers.sandbox import cgroup
 
 Item = tuple[Problem, str]
 """A problem and one response to it, as text."""
@@ -236,6 +237,7 @@ class VerifierPool:
             if pool is not None:
                 pool.stop()  # type: ignore[no-untyped-call]
                 pool.join()
+                cgroup.sweep()  # theirs, which workers that are ended from outside do not remove themselves
 
     def _load(self, items: Iterable[Item]) -> None:
         """See that workers start with all that these items need; where something is new, with fresh workers."""

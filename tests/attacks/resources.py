@@ -36,6 +36,10 @@ ATTACKS: tuple[Attack, ...] = (
     flood("fork bomb, fork allowed", "double for ever where forking is granted", (
         "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
     ), grants=("fork",)),
+    flood("memory in many processes", "use up memory by processes that each keep to their limit", (
+        "import os, time\nfor n in range(32):\n    if os.fork() == 0:\n        break\n"
+        "taken = bytearray(100 * 2**20)\nfor at in range(0, len(taken), 4096):\n    taken[at] = 1\ntime.sleep(600)"
+    ), grants=("fork",)),
     flood("children that ignore signals", "leave children that only SIGKILL ends", (
         "import os, signal, time\nfor n in range(8):\n    if os.fork() == 0:\n        for s in range(1, 32):\n"
         "            try:\n                signal.signal(s, signal.SIG_IGN)\n            except OSError:\n                pass\n"

@@ -5,12 +5,16 @@ The program prints the name of every attack that got through; what it prints is 
 
 import contextlib
 import os
+import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from rlzoo.verifiers.sandbox.client import Job, Sandbox, SandboxFault
+from rlzoo.verifiers.sandbox.leftovers import abandoned, claim
 
+PREFIX = "rlzoo-canary-"
 MEMORY_MB = 128
 MUST_WORK = "ok"
 
@@ -82,6 +86,7 @@ SLEEPER = "import time\ntime.sleep(60)"
 
 def leaks(sandbox: Sandbox) -> list[str]:
     """What got through at this level; empty if it holds. SandboxFault if it does not even start."""
+    sandbox.start()
     with _bait() as (secret, outside, descriptor):
         told = f"{secret}\n{outside}\n{descriptor}\n{MEMORY_MB}\n"
         job = Job(work={"mode": "script", "program": PROGRAM}, stdin=told.encode(), wall_s=10, memory_mb=MEMORY_MB)
@@ -102,13 +107,31 @@ def leaks(sandbox: Sandbox) -> list[str]:
 @contextlib.contextmanager
 def _bait() -> Iterator[tuple[str, str, int]]:
     """A readable file outside, a path where nothing is, and an inheritable descriptor of the file."""
-    with tempfile.TemporaryDirectory(prefix="canary-") as folder:
-        os.chmod(folder, 0o777)
-        secret = Path(folder) / "secret"
-        secret.write_text("secret", encoding="ascii")
-        descriptor = os.open(secret, os.O_RDONLY)
-        os.set_inheritable(descriptor, True)
+    for folder in abandoned(Path(tempfile.gettempdir()), PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
+    with _end_deferred(), tempfile.TemporaryDirectory(prefix=PREFIX) as made:
+        folder = Path(made)
+        held = claim(folder)
         try:
-            yield str(secret), str(Path(folder) / "outside"), descriptor
+            folder.chmod(0o777)
+            secret = folder / "secret"
+            secret.write_text("secret", encoding="ascii")
+            descriptor = os.open(secret, os.O_RDONLY)
+            os.set_inheritable(descriptor, True)
+            try:
+                yield str(secret), str(folder / "outside"), descriptor
+            finally:
+                os.close(descriptor)
         finally:
-            os.close(descriptor)
+            if held is not None:
+                os.close(held)
+
+
+@contextlib.contextmanager
+def _end_deferred() -> Iterator[None]:
+    """A worker told to end meanwhile, as one is whose limit is over, does so once the bait is removed."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

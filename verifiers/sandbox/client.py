@@ -8,6 +8,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlzoo.errors import VerifierFault
-from rlzoo.verifiers.sandbox import harness
+from rlzoo.verifiers.sandbox import cgroup, harness
 from rlzoo.verifiers.sandbox.confine import SCRATCH, SCRATCH_MB, library_paths
 from rlzoo.verifiers.sandbox.supervisor import READY
 
@@ -30,7 +31,7 @@ END_S = 1.0
 """For a supervisor to end its programs and itself."""
 GRACE_S = 0.5
 """Beyond a program's wall limit until its supervisor is given up."""
-End = Literal["exit", "signal", "wall", "output"]
+End = Literal["exit", "signal", "wall", "output", "memory"]
 
 _FOLDER = Path(__file__).resolve().parent
 _PACKAGES = ("rlzoo", "rlzoo.verifiers", "rlzoo.verifiers.sandbox")
@@ -73,7 +74,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a program ended and the bytes that it wrote. `wall` and `output` are its limits."""
+    """How a program ended and the bytes that it wrote. `wall`, `output` and `memory` are limits on all of it together."""
 
     end: End
     code: int
@@ -94,6 +95,11 @@ class Sandbox:
         self._control: socket.socket | None = None
         self._jobs = 0
         self._owner = os.getpid()
+        self._uids: tuple[int, int] | None = None
+        """First and number of the uids of its programs, where only those tell them from other processes."""
+        self._leaf: cgroup.Leaf | None = None
+        self._kills = 0
+        self._sent = 0.0
 
     def close(self) -> None:
         """End the supervisor and all below it."""
@@ -105,7 +111,11 @@ class Sandbox:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._process = self._control = None
+            if self._process.returncode and self._uids is not None:  # killed, it left what its program forked
+                end_uid(self._uids[0] + self._jobs % self._uids[1])
+        if self._leaf is not None:
+            self._leaf.end() if self._owner == os.getpid() else self._leaf.forget()
+        self._process = self._control = self._uids = self._leaf = None
 
     def start(self) -> None:
         """SandboxFault if this level does not start here, saying why."""
@@ -114,15 +124,19 @@ class Sandbox:
         self.close()
         self._owner = os.getpid()
         here, there = socket.socketpair(socket.AF_UNIX, getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM))
-        settings = {"level": self.level, "preload": self.preload, "packages": self.packages}
-        with there:
+        settings: dict[str, Any] = {"level": self.level, "preload": self.preload, "packages": self.packages}
+        with there, contextlib.ExitStack() as stack:
+            command = self._command()
+            entrances = self._make_leaf(stack)
+            settings["cgroup"] = entrances[0] if entrances else None
             try:
                 self._process = subprocess.Popen(
-                    [*self._command(), json.dumps(settings)], stdin=there.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                    cwd="/", env=ENVIRONMENT, start_new_session=True,
+                    [*command, json.dumps(settings)], stdin=there.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    cwd="/", env=ENVIRONMENT, start_new_session=True, pass_fds=entrances,
                 )  # fmt: skip
             except OSError as error:
                 here.close()
+                self.close()
                 raise SandboxFault(f"sandbox level {self.level!r} does not start: {error}") from error
         self._control = here
         here.settimeout(START_S)
@@ -137,6 +151,24 @@ class Sandbox:
             )
         here.settimeout(None)
         self.layers = tuple(answer[READY])
+        self._uids = tuple(answer["uids"]) if answer["uids"] else None
+        if self._leaf is not None and not answer["cgroup"]:
+            self._leaf.end()
+            self._leaf = None
+
+    def _make_leaf(self, stack: contextlib.ExitStack) -> list[int]:
+        """The way into a cgroup for the supervisor, open while the stack is; nothing where there can be none."""
+        self._leaf = cgroup.make() if self.level != "none" else None
+        if self._leaf is None:
+            return []
+        try:
+            entrance = self._leaf.entrance()
+        except OSError:
+            self._leaf.end()
+            self._leaf = None
+            return []
+        stack.callback(os.close, entrance)
+        return [entrance]
 
     def _command(self) -> list[str]:
         interpreter = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
@@ -192,6 +224,14 @@ class Sandbox:
         self.start()
         assert self._control is not None
         self._jobs += 1
+        if self._leaf is not None:
+            try:
+                self._leaf.limit(job.memory_mb)
+            except OSError as error:
+                self.close()
+                raise SandboxFault(f"the cgroup of the sandbox takes no limit: {error}") from error
+            self._kills = self._leaf.kills()
+        self._sent = time.monotonic()
         message = {
             "job": self._jobs, "fds": list(places), "wall_s": job.wall_s, "memory_mb": job.memory_mb,
             "grants": list(job.grants),
@@ -211,9 +251,6 @@ class Sandbox:
         report: dict[str, Any] | None = None
         flooded = False
         while report is None or taken.keys() - _closed(taken):
-            if time.monotonic() > given_up:
-                self.close()
-                raise SandboxFault("the sandbox's supervisor did not end a program at its limit")
             for end in [end for end, data in left.items() if not data]:
                 del left[end]
                 end.close()
@@ -221,6 +258,9 @@ class Sandbox:
             control = [self._control] if report is None else []
             sources: list[Any] = [*reading, *control]
             ready, writable, _ = select.select(sources, [*left], [], 0.5)
+            if time.monotonic() > given_up and self._control not in ready:  # what it said while we slept counts
+                self.close()
+                raise SandboxFault("the sandbox's supervisor did not end a program at its limit")
             for end in writable:
                 left[end] = _feed(end, left[end])
             for end in reading:
@@ -240,15 +280,28 @@ class Sandbox:
         """How the job at hand ended, once the supervisor says so."""
         assert self._control is not None
         answer = self._control.recv(65_536)
+        out_of_memory = self._leaf is not None and self._leaf.kills() > self._kills
         if not answer:
             self.close()
+            if out_of_memory:  # the kernel chose the supervisor, but it was the program that used up the limit of all
+                return {"end": "memory", "code": signal.SIGKILL, "seconds": time.monotonic() - self._sent}
             raise SandboxFault("the sandbox's supervisor ended while a program ran")
         report: dict[str, Any] = json.loads(answer)
+        if out_of_memory and (report["end"], report["code"]) == ("signal", signal.SIGKILL):
+            report["end"] = "memory"
         if report["last"]:  # what the program left can only go with its supervisor
             self.close()
         if report["end"] == "unconfined":
             raise SandboxFault(f"a layer of the sandbox could not be put on: {report['fault']}")
         return report
+
+
+def end_uid(uid: int) -> None:
+    """Kill all that run under a program's own uid, in one call that no fork can slip through."""
+    source = f"import os; os.setgroups([]); os.setresgid(*3 * [{uid}]); os.setresuid(*3 * [{uid}]); os.kill(-1, {signal.SIGKILL:d})"
+    command = [sys.executable, "-I", "-S", "-c", source]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL, timeout=END_S * 5, check=False)
 
 
 class _End:

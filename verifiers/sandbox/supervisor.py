@@ -58,7 +58,7 @@ class Supervisor:
 
     def __init__(self, control: socket.socket, settings: dict[str, Any]) -> None:
         self.control = control
-        self.count = 0
+        self.number = 0
         if kernel.linux:
             kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         private = settings["level"] != "namespaces" and library_is_private()
@@ -81,6 +81,9 @@ class Supervisor:
             self.scratch = SCRATCH
         self.alone = self.scratch is not None and os.getpid() == 1
         """First in a process table of its own, so that everybody else there is a program's."""
+        entered = settings["cgroup"] is not None and _enter(
+            settings["cgroup"]
+        )  # what it holds by now is charged elsewhere
         self.layers = Layers(
             confined=settings["level"] != "none", scratch=self.scratch, packages=settings["packages"], own=own
         )
@@ -88,7 +91,12 @@ class Supervisor:
         gc.collect()
         gc.freeze()
         gc.disable()
-        control.send(json.dumps({READY: self.layers.names()}).encode())
+        told = {
+            READY: [*self.layers.names(), *(["cgroup"] if entered else [])],
+            "uids": self.layers.uids if self.scratch is None else None,
+            "cgroup": entered,
+        }
+        control.send(json.dumps(told).encode())
 
     def serve(self) -> None:
         while True:
@@ -113,7 +121,7 @@ class Supervisor:
     def run(self, job: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         """Fork, watch, end. How it ended: `exit` and `signal` (with a code), `wall`, `stopped`, `unconfined`."""
         started = time.monotonic()
-        self.count += 1
+        self.number = job["job"]
         told, telling = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -144,7 +152,7 @@ class Supervisor:
             for low, top in zip([lowest, *(one + 1 for one in keep)], [*keep, 1 << 20], strict=True):
                 os.closerange(low, top)
             os.setsid()
-            self.layers.apply(number=self.count, memory_mb=job["memory_mb"], cpu_s=job["wall_s"], grants=job["grants"])
+            self.layers.apply(number=self.number, memory_mb=job["memory_mb"], cpu_s=job["wall_s"], grants=job["grants"])
             os.close(telling)
         except BaseException as error:
             os.write(telling, f"{type(error).__name__}: {error}"[:500].encode())
@@ -180,7 +188,7 @@ class Supervisor:
 
         Whoever is killed here is a child not yet waited for, so its pid cannot have passed to somebody else.
         """
-        status, victims = 0, [pid]
+        status, victims, all_killed = 0, [-1] if self.alone else [pid], False
         while True:
             for victim in victims:
                 with contextlib.suppress(ProcessLookupError):
@@ -190,22 +198,24 @@ class Supervisor:
             except ChildProcessError:
                 return status
             status = result if gone == pid else status
-            victims = [-1] if self.alone else _children()
+            victims = [-1] if self.alone else [] if all_killed else _children()
             if victims and not self.alone and self.layers.uids is not None:
-                self._end_uid(self.layers.uid(self.count))
-                victims = []
+                all_killed = self._end_uid(self.layers.uid(self.number))
+                victims = [] if all_killed else victims
 
-    def _end_uid(self, uid: int) -> None:
-        """Kill all that run under a program's own uid, in one call that no fork can slip through."""
+    def _end_uid(self, uid: int) -> bool:
+        """Kill all that run under a program's own uid, in one call that no fork can slip through; whether that was done."""
         pid = os.fork()
         if pid == 0:
             try:
                 os.setresuid(uid, uid, uid)
                 if uid and os.getuid() == uid:
-                    os.kill(-1, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(-1, signal.SIGKILL)
+                    os._exit(0)
             finally:
-                os._exit(0)
-        os.waitpid(pid, 0)
+                os._exit(1)
+        return os.waitpid(pid, 0)[1] == 0
 
     def _clean(self) -> bool:
         """Whether the next program finds nothing of this one: its files go with their whole file system.
@@ -221,6 +231,17 @@ class Supervisor:
         self.layers.renew_ruleset()
         os.chdir(self.scratch)
         return True
+
+
+def _enter(entrance: int) -> bool:
+    """Move into the cgroup whose list of processes is open there, with all that is started from now on."""
+    try:
+        os.write(entrance, b"0")
+    except OSError:
+        return False
+    finally:
+        os.close(entrance)
+    return True
 
 
 def _children() -> list[int]:

@@ -84,6 +84,8 @@ def pack(value: Any, depth: int = 0) -> Any:
         return {"d": [[pack(key, depth + 1), pack(item, depth + 1)] for key, item in dict.items(value)]}
     if kind is bytes:
         return {"b": value.hex()}
+    if kind is range:
+        return {"r": [pack(value.start), pack(value.stop), pack(value.step)]}
     if kind is complex:
         return {"c": [repr(value.real), repr(value.imag)]}
     return {"o": kind.__name__[:60]}
@@ -116,6 +118,9 @@ def _unpack_tagged(tag: str, inner: Any, depth: int) -> Any:
     if tag == "c" and isinstance(inner, list):
         real, imaginary = inner
         return complex(float(real), float(imaginary))
+    if tag == "r" and isinstance(inner, list) and all(type(item) is int for item in inner):
+        start, stop, step = inner
+        return range(start, stop, step)
     if tag not in {"t", "s", "z", "q", "d"} or not isinstance(inner, list):
         raise Malformed(f"unknown tag {tag[:20]!r}")
     items = [unpack(item, depth) for item in inner]
