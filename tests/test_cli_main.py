@@ -227,7 +227,7 @@ def test_algos_says_formula_settings_and_exemptions(shell: Shell) -> None:
     assert entries["grpo"]["exemptions"] == {}
     clip = next(setting for setting in entries["grpo"]["settings"] if setting["path"] == "clip_low")
     assert (clip["default"], clip["tag"]) == (0.2, "EXACT")
-    assert "arXiv:2402.03300" in clip["source"]
+    assert "verl" in clip["source"]
 
 
 def test_every_metric_has_unit_and_meaning(shell: Shell) -> None:

@@ -217,9 +217,9 @@ def test_the_view_stands_before_the_first_step() -> None:
 
 
 def test_the_plan_in_words() -> None:
-    words = dict(console.plan_lines(PLAN, run_config("sampling.group_size=8"), Path("runs/x")))
+    words = dict(console.plan_lines(PLAN, run_config("sampling.group_size=4"), Path("runs/x")))
     assert words["run"] == "grpo on tiny, seed 0, domains maths, code, logic"
-    assert words["a step"] == "32 prompts × 8 rollouts = 256, at most 12k response tokens"
+    assert words["a step"] == "64 prompts × 4 rollouts = 256, at most 12k response tokens"
     assert words["learning"].startswith(
         "2 updates a step of 16 prompts (128 rollouts), lr 0.0004, micro-batches of 2.0k tokens"
     )
