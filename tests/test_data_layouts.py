@@ -102,6 +102,7 @@ def test_synthetic_2_goes_by_what_its_verification_info_holds():
         "fn_name": "total",
         "inputs": ["[1, 2]", "[]"],
         "outputs": ["3", "0"],
+        "wrapped": True,
     }
     assert program.metadata["tests"] == {"kind": "stdio", "inputs": ["4\n"], "outputs": ["16\n"]}
     assert program.metadata["pass_rate"] == 0.5
