@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from rlzoo.data.files import Rows, source
 from rlzoo.data.layouts import LAYOUTS
+from rlzoo.registry import verifiers
 from rlzoo.types import Problem, text_of
 
 DATA = Path(__file__).parent / "data"
@@ -79,6 +82,56 @@ def test_guru_is_unpacked_whatever_it_was_packed_by(name: str):
     assert method.metadata["tests"]["functional"].endswith("check(Solution().total)")
     assert program.metadata["tests"] == {"kind": "stdio", "inputs": ["1 2\n", "5 5\n"], "outputs": ["3\n", "10\n"]}
     assert {method.verifier, program.verifier} == {"code"}
+
+
+MIXED = [
+    ("math__combined_54.4k", "42", "maths"),
+    ("codegen__primeintellect", {"inputs": ["1 2\n"], "outputs": ["3\n"]}, "code"),
+    ("logic__zebra_puzzle_dataset", {"header": ["House", "Pet"], "rows": [["1", "cat"], ["2", "dog"]]}, "logic"),
+    ("logic__ordering_puzzle_dataset", ["cat", "dog"], "logic"),
+    ("logic__graph_logical_dataset", "cat", "logic"),
+    ("simulation__codeio", {"output": [1, 2]}, "logic"),
+    ("simulation__arcagi1", [[1, 0], [0, 1]], "logic"),
+    ("table__hitab", "12.5", "maths"),
+    ("stem__web", "\\frac{1}{2}", "maths"),
+    ("Idavidrein/gpqa", "B", "choice"),
+    ("cais/mmlu", "a text and no letter", "maths"),
+]
+"""data_source, ground truth, and who must judge it: guru's domains and PrimeIntellect's in one file."""
+
+
+def mixed(folder: Path) -> Path:
+    rows = [
+        {
+            "data_source": origin,
+            "prompt": [{"role": "user", "content": f"Question {at}"}],
+            "ability": origin.partition("__")[0],
+            "reward_model": json.dumps({"style": "rule", "ground_truth": truth}),
+            "extra_info": {"split": "train", "index": at},
+        }
+        for at, (origin, truth, _) in enumerate(MIXED)
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "mixed.parquet")
+    return folder / "mixed.parquet"
+
+
+def test_rows_of_many_kinds_in_one_file_get_the_verifiers_that_can_judge_them(tmp_path: Path):
+    made = source(str(mixed(tmp_path)), test=0, validation=0)
+    problems = [made.problem("train", at) for at in range(len(MIXED))]
+    assert [problem.verifier for problem in problems] == [name for _, _, name in MIXED]
+    for problem in problems:
+        verifier = verifiers.load(problem.verifier)
+        assert getattr(verifier, "gold_fault")(problem) is None, problem  # noqa: B009
+        if problem.verifier != "code":
+            given = (
+                f"<answer>{problem.answer}</answer>" if problem.verifier == "logic" else f"\\boxed{{{problem.answer}}}"
+            )
+            assert verifier(problem, given).correct
+            assert not verifier(problem, "\\boxed{A}").correct
+    told = "judged: logic, simulation by logic; math, table, stem, cais/mmlu by maths; codegen by code; Idavidrein/gpqa by choice"
+    assert told in made.describe()
+    one = source(str(mixed(tmp_path)), test=0, validation=0, verifier="maths")
+    assert {one.problem("train", at).verifier for at in range(len(MIXED))} == {"maths"}
 
 
 def test_all_ways_of_packing_are_one_set_of_problems():
