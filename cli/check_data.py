@@ -231,7 +231,7 @@ def _print(found: dict[str, Any]) -> None:
     sizes = " / ".join(f"{count:,}" for count in found["splits"].values())
     pairs = [
         ("layout", f"{found['layout']} (as {found['used_by']} use it)" if found["layout"] != "columns" else "columns"),
-        ("columns", columns),
+        ("columns", columns or "by their own names"),
         (
             "rows",
             f"{found['rows']:,}, of which {found['problems']:,} problems and {found['repeated_rows']:,} repeated rows",

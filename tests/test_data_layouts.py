@@ -130,8 +130,8 @@ def test_rows_of_many_kinds_in_one_file_get_the_verifiers_that_can_judge_them(tm
             assert not verifier(problem, "\\boxed{A}").correct
     told = "judged: logic, simulation by logic; math, table, stem, cais/mmlu by maths; codegen by code; Idavidrein/gpqa by choice"
     assert told in made.describe()
-    one = source(str(mixed(tmp_path)), test=0, validation=0, verifier="maths")
-    assert {one.problem("train", at).verifier for at in range(len(MIXED))} == {"maths"}
+    one = source(str(mixed(tmp_path)), test=0, validation=0, verifier="logic")
+    assert {one.problem("train", at).verifier for at in range(len(MIXED))} == {"logic"}, "what is told comes first"
 
 
 def test_all_ways_of_packing_are_one_set_of_problems():
@@ -176,6 +176,23 @@ def test_taco_and_a_bound_on_its_tests():
     one = read("taco.jsonl", max_tests=1)[1][0].metadata["tests"]
     assert (one["inputs"], one["outputs"]) in ((["1 2\n"], ["3\n"]), (["3 4\n"], ["7\n"]))
     assert one == read("taco.jsonl", max_tests=1)[1][0].metadata["tests"]
+
+
+def test_humaneval_by_its_columns(tmp_path: Path):
+    row = {
+        "prompt": "def add(a, b):\n",
+        "entry_point": "add",
+        "test": "METADATA = {}\n\ndef check(candidate):\n    assert abs(candidate(1, 2) - 3) < 1e-6\n",
+    }
+    file = tmp_path / "humaneval.jsonl"
+    file.write_text(json.dumps(row))
+    (problem,) = source(str(file), test=0, validation=0, columns={"prompt": "prompt", "tests": "test"}).by_split[
+        "train"
+    ]
+    assert problem.metadata["tests"] == {"kind": "check", "functional": f"{row['test']}\n\ncheck(add)\n"}
+    verify = verifiers.load("code")
+    assert verify(problem, "```python\ndef add(a, b):\n    return a + b\n```").correct
+    assert verify(problem, "```python\ndef add(a, b):\n    return a\n```").status == "wrong"
 
 
 def test_gpqa_is_shuffled_by_the_seed_and_the_letter_follows():

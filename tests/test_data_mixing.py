@@ -389,8 +389,9 @@ def test_two_ranks_see_the_order_of_one_also_after_a_resume(tmp_path: Path):
     rows = [{"prompt": f"{a}+{b}=", "answer": str(a + b), "split": "train"} for a in range(4) for b in range(3)]
     file.write_text("\n".join(map(json.dumps, rows)))
     one, whole = Ranks(), order_ranks.mixer(str(file))
-    expected = [[list(asked) for asked in step] for step in order_ranks.walk(one, whole, STEPS)]
-    assert any(visit > 1 for step in expected for _, visit in step), "problems come up again, and some were rested"
+    walked = order_ranks.walk(one, whole, STEPS)
+    assert any(visit > 1 for step in walked for _, visit in step), "problems come up again, and some were rested"
+    expected = [[list(asked) for asked in step] for step in walked]
     seen = two_ranks(tmp_path / "two", str(file), str(STEPS), str(CUT))
     assert [rank["order"] for rank in seen] == [expected, expected]
     assert seen[0]["state"] == seen[1]["state"]
