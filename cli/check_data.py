@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ import typer
 from rlzoo.cli import options
 
 if TYPE_CHECKING:
+    from rlzoo.config import RunConfig
     from rlzoo.data.options import FileOptions
     from rlzoo.data.problems import Loaded
     from rlzoo.types import Problem
@@ -20,6 +22,8 @@ EMBEDDED_PER_LEVEL = 60
 """Test problems of each level of the embedded domains that are compared with."""
 SHOWN = 80
 """Characters shown of a prompt."""
+MADE_FOR_ROW = re.compile(r"(?<![\w])'[^']*'|\"[^\"]*\"|[(:].*|\d+", re.DOTALL)
+"""What a fault says of its own row; faults that differ in nothing else are counted together."""
 
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE", help="A file, a folder or a hub name; several are looked at one by one.")
@@ -38,7 +42,11 @@ Model = Annotated[str, typer.Option("--model", metavar="MODEL", help="Whose toke
 MaxPrompt = Annotated[int, typer.Option("--max-prompt", metavar="N", help="The run's sampling.max_prompt.", min=1)]
 Golds = Annotated[
     int | None,
-    typer.Option("--golds", metavar="N", help="Answers to try against their own verifier. [default: all]", min=0),
+    typer.Option("--golds", metavar="N", help="Answers to hold against their own verifier. [default: all]", min=0),
+]
+Verifier = Annotated[
+    list[str] | None,
+    typer.Option("--verifier", metavar="A=B", help="A setting of the run's verifier: equality=lenient; repeatable."),
 ]
 
 
@@ -49,6 +57,7 @@ def command(
     model: Model = "tiny",
     max_prompt: MaxPrompt = 256,
     golds: Golds = None,
+    verifier: Verifier = None,
     json: options.Json = False,
 ) -> None:
     """Rows, domains, lengths, repetitions, overlap with tests, and answers that fail; exit code 1 if rows would be lost."""
@@ -60,13 +69,14 @@ def command(
     chosen: dict[str, Any] = {}
     for text in sets or []:
         chosen = config.merge(chosen, config.parse_assignment(text))
+    run = config.load(assignments=[f"verifier.{text}" for text in verifier or []])
     told = [file_options.parse({**chosen, "path": path}) for path in files]
     loaded = [problems.load(wanted) for wanted in told]  # before anything heavy: a file that is none is told at once
     measured = ruler(model)
     against = _suites(suites or [])
     lost = False
     for wanted, rows in zip(told, loaded, strict=True):
-        found = examine(wanted, rows, against, measured, max_prompt=max_prompt, golds=golds)
+        found = examine(wanted, rows, against, measured, run=run, max_prompt=max_prompt, golds=golds)
         lost = lost or found["would_lose"]
         if json:
             console.print_json(found)
@@ -121,6 +131,7 @@ def examine(
     suites: dict[str, list[Problem]],
     measured: Ruler,
     *,
+    run: RunConfig,
     max_prompt: int,
     golds: int | None,
 ) -> dict[str, Any]:
@@ -130,7 +141,7 @@ def examine(
     by_split = files.divided(loaded, wanted)
     everything = [problem for _, problem, _ in loaded.problems]
     held_out = {f"own {split}": by_split[split] for split in ("validation", "test") if by_split[split]}
-    failing = failing_golds(loaded, golds)
+    failing = failing_golds(loaded, wanted, run, golds)
     lengths = {
         "prompt": survey.lengths(map(measured.prompt, everything), measured.unit),
         "answer": survey.lengths((measured.text(p.answer) for p in everything if p.answer is not None), measured.unit),
@@ -178,33 +189,31 @@ def would_lose(wanted: FileOptions, loaded: Loaded, failed: int) -> bool:
     return not loaded.problems or lost > wanted.skip_bad * loaded.rows
 
 
-def failing_golds(loaded: Loaded, limit: int | None) -> dict[str, Any]:
-    """The rows' own answers put before their own verifiers, in the pool that training uses."""
-    from rlzoo.data import survey
-    from rlzoo.verifiers.pool import VerifierPool
+def failing_golds(loaded: Loaded, wanted: FileOptions, run: RunConfig, limit: int | None) -> dict[str, Any]:
+    """The rows' own answers held against their verifiers, by the same functions, limits and words as before a run."""
+    from rlzoo.data import files
+    from rlzoo.engine.evaluation import open_pool
 
-    tried = [
-        (number, problem, text) for number, problem, _ in loaded.problems if (text := survey.gold_response(problem))
-    ]
-    none = len(loaded.problems) - len(tried)
-    tried = tried[: len(tried) if limit is None else limit]
-    if not tried:
-        return {"tried": 0, "failed": 0, "without": none, "reasons": []}
-    with VerifierPool(timeout_s=10.0, memory_mb=1024) as pool:
-        verdicts = pool.judge([(problem, text) for _, problem, text in tried])
-    reasons: Counter[tuple[str, str, str]] = Counter()
-    first: dict[tuple[str, str, str], tuple[int, str]] = {}
-    for (number, problem, text), verdict in zip(tried, verdicts, strict=True):
-        if not verdict.correct:
-            key = (problem.verifier, verdict.status, verdict.reason[:60] if verdict.status == "error" else "")
+    numbered = [(number, problem) for number, problem, _ in loaded.problems][:limit]
+    if not numbered:
+        return {"tried": 0, "failed": 0, "untold": 0, "reasons": []}
+    rows = files.Rows(name=loaded.name, by_split=files.divided(loaded, wanted))
+    with open_pool(run, [rows]) as pool:
+        tried = [(number, problem) for number, problem in numbered if pool.tells(problem)]
+        faults = pool.faults([problem for _, problem in tried])
+    reasons: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], tuple[int, str]] = {}
+    for (number, problem), fault in zip(tried, faults, strict=True):
+        if fault is not None:
+            key = (problem.verifier, MADE_FOR_ROW.sub("...", fault))
             reasons[key] += 1
-            first.setdefault(key, (number, f"{text[:SHOWN]}: {verdict.reason}"))
+            first.setdefault(key, (number, fault))
     return {
         "tried": len(tried),
         "failed": reasons.total(),
-        "without": none,
+        "untold": len(numbered) - len(tried),
         "reasons": [
-            {"verifier": key[0], "status": key[1], "rows": count, "first_row": first[key][0], "detail": first[key][1]}
+            {"verifier": key[0], "rows": count, "first_row": first[key][0], "detail": first[key][1]}
             for key, count in reasons.most_common()
         ],
     }
@@ -222,7 +231,7 @@ def _print(found: dict[str, Any]) -> None:
     sizes = " / ".join(f"{count:,}" for count in found["splits"].values())
     pairs = [
         ("layout", f"{found['layout']} (as {found['used_by']} use it)" if found["layout"] != "columns" else "columns"),
-        ("columns", columns),
+        ("columns", columns or "by their own names"),
         (
             "rows",
             f"{found['rows']:,}, of which {found['problems']:,} problems and {found['repeated_rows']:,} repeated rows",
@@ -258,14 +267,15 @@ def _print(found: dict[str, Any]) -> None:
             )
         )
     golds = found["golds"]
+    untold = f", {golds['untold']:,} have a verifier that cannot say" if golds["untold"] else ""
     pairs.append(
         (
             "answers",
-            f"{golds['tried']:,} tried, {golds['failed']:,} fail against their own verifier, {golds['without']:,} rows hold none to try",
+            f"{golds['tried']:,} tried, {golds['failed']:,} cannot be judged{untold}",
         )
     )
     pairs += [
-        (f"  {r['verifier']}, {r['status']}", f"{r['rows']:,}, the first is row {r['first_row']:,}: {r['detail']}")
+        (f"  {r['verifier']}", f"{r['rows']:,}, the first is row {r['first_row']:,}: {r['detail']}")
         for r in golds["reasons"]
     ]
     dropped = sum(reason["rows"] for reason in found["dropped"])

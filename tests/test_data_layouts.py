@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from rlzoo.data.files import Rows, source
 from rlzoo.data.layouts import LAYOUTS
+from rlzoo.registry import verifiers
 from rlzoo.types import Problem, text_of
 
 DATA = Path(__file__).parent / "data"
@@ -81,6 +84,56 @@ def test_guru_is_unpacked_whatever_it_was_packed_by(name: str):
     assert {method.verifier, program.verifier} == {"code"}
 
 
+MIXED = [
+    ("math__combined_54.4k", "42", "maths"),
+    ("codegen__primeintellect", {"inputs": ["1 2\n"], "outputs": ["3\n"]}, "code"),
+    ("logic__zebra_puzzle_dataset", {"header": ["House", "Pet"], "rows": [["1", "cat"], ["2", "dog"]]}, "logic"),
+    ("logic__ordering_puzzle_dataset", ["cat", "dog"], "logic"),
+    ("logic__graph_logical_dataset", "cat", "logic"),
+    ("simulation__codeio", {"output": [1, 2]}, "logic"),
+    ("simulation__arcagi1", [[1, 0], [0, 1]], "logic"),
+    ("table__hitab", "12.5", "maths"),
+    ("stem__web", "\\frac{1}{2}", "maths"),
+    ("Idavidrein/gpqa", "B", "choice"),
+    ("cais/mmlu", "a text and no letter", "maths"),
+]
+"""data_source, ground truth, and who must judge it: guru's domains and PrimeIntellect's in one file."""
+
+
+def mixed(folder: Path) -> Path:
+    rows = [
+        {
+            "data_source": origin,
+            "prompt": [{"role": "user", "content": f"Question {at}"}],
+            "ability": origin.partition("__")[0],
+            "reward_model": json.dumps({"style": "rule", "ground_truth": truth}),
+            "extra_info": {"split": "train", "index": at},
+        }
+        for at, (origin, truth, _) in enumerate(MIXED)
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "mixed.parquet")
+    return folder / "mixed.parquet"
+
+
+def test_rows_of_many_kinds_in_one_file_get_the_verifiers_that_can_judge_them(tmp_path: Path):
+    made = source(str(mixed(tmp_path)), test=0, validation=0)
+    problems = [made.problem("train", at) for at in range(len(MIXED))]
+    assert [problem.verifier for problem in problems] == [name for _, _, name in MIXED]
+    for problem in problems:
+        verifier = verifiers.load(problem.verifier)
+        assert getattr(verifier, "gold_fault")(problem) is None, problem  # noqa: B009
+        if problem.verifier != "code":
+            given = (
+                f"<answer>{problem.answer}</answer>" if problem.verifier == "logic" else f"\\boxed{{{problem.answer}}}"
+            )
+            assert verifier(problem, given).correct
+            assert not verifier(problem, "\\boxed{A}").correct
+    told = "judged: logic, simulation by logic; math, table, stem, cais/mmlu by maths; codegen by code; Idavidrein/gpqa by choice"
+    assert told in made.describe()
+    one = source(str(mixed(tmp_path)), test=0, validation=0, verifier="logic")
+    assert {one.problem("train", at).verifier for at in range(len(MIXED))} == {"logic"}, "what is told comes first"
+
+
 def test_all_ways_of_packing_are_one_set_of_problems():
     sets = [[(p.id, p.answer, json.dumps(p.metadata)) for p in read(name)[1]] for name in GURU]
     assert all(other == sets[0] for other in sets[1:])
@@ -102,6 +155,7 @@ def test_synthetic_2_goes_by_what_its_verification_info_holds():
         "fn_name": "total",
         "inputs": ["[1, 2]", "[]"],
         "outputs": ["3", "0"],
+        "wrapped": True,
     }
     assert program.metadata["tests"] == {"kind": "stdio", "inputs": ["4\n"], "outputs": ["16\n"]}
     assert program.metadata["pass_rate"] == 0.5
@@ -122,6 +176,23 @@ def test_taco_and_a_bound_on_its_tests():
     one = read("taco.jsonl", max_tests=1)[1][0].metadata["tests"]
     assert (one["inputs"], one["outputs"]) in ((["1 2\n"], ["3\n"]), (["3 4\n"], ["7\n"]))
     assert one == read("taco.jsonl", max_tests=1)[1][0].metadata["tests"]
+
+
+def test_humaneval_by_its_columns(tmp_path: Path):
+    row = {
+        "prompt": "def add(a, b):\n",
+        "entry_point": "add",
+        "test": "METADATA = {}\n\ndef check(candidate):\n    assert abs(candidate(1, 2) - 3) < 1e-6\n",
+    }
+    file = tmp_path / "humaneval.jsonl"
+    file.write_text(json.dumps(row))
+    (problem,) = source(str(file), test=0, validation=0, columns={"prompt": "prompt", "tests": "test"}).by_split[
+        "train"
+    ]
+    assert problem.metadata["tests"] == {"kind": "check", "functional": f"{row['test']}\n\ncheck(add)\n"}
+    verify = verifiers.load("code")
+    assert verify(problem, "```python\ndef add(a, b):\n    return a + b\n```").correct
+    assert verify(problem, "```python\ndef add(a, b):\n    return a\n```").status == "wrong"
 
 
 def test_gpqa_is_shuffled_by_the_seed_and_the_letter_follows():

@@ -1,9 +1,14 @@
 """Which problems a step gets."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +18,10 @@ from rlzoo.data.lanes import Shares
 from rlzoo.data.mixing import Mixer, suite
 from rlzoo.data.procedural import code, logic, maths
 from rlzoo.data.source import Split
+from rlzoo.engine.ranks import Ranks
 from rlzoo.errors import ConfigError, DataError
 from rlzoo.types import Group, Problem, Rollout, Verdict
+from tests import order_ranks
 
 
 @dataclass(frozen=True)
@@ -355,3 +362,42 @@ def test_a_suite_leaves_out_what_does_not_fit():
         "a-2",
         "a-3",
     ]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# On several ranks
+
+STEPS, CUT = 16, 7
+
+
+def two_ranks(folder: Path, *arguments: str) -> list[dict[str, Any]]:
+    """What each of two processes saw that torchrun started and gloo joins."""
+    folder.mkdir()
+    torchrun = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment["CUDA_VISIBLE_DEVICES"] = ""
+    command = [*torchrun, str(Path(order_ranks.__file__)), *arguments[:3], str(folder), *arguments[3:]]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+@pytest.mark.long
+def test_two_ranks_see_the_order_of_one_also_after_a_resume(tmp_path: Path):
+    """With a quota and gates that go by pass rates; the ranks share an odd number of prompts."""
+    file = tmp_path / "sums.jsonl"
+    rows = [{"prompt": f"{a}+{b}=", "answer": str(a + b), "split": "train"} for a in range(4) for b in range(3)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    one, whole = Ranks(), order_ranks.mixer(str(file))
+    walked = order_ranks.walk(one, whole, STEPS)
+    assert any(visit > 1 for step in walked for _, visit in step), "problems come up again, and some were rested"
+    expected = [[list(asked) for asked in step] for step in walked]
+    seen = two_ranks(tmp_path / "two", str(file), str(STEPS), str(CUT))
+    assert [rank["order"] for rank in seen] == [expected, expected]
+    assert seen[0]["state"] == seen[1]["state"]
+    _, state = order_ranks.walk_and_resume(one, str(file), CUT, CUT)
+    assert state == seen[0]["state"], "so a run may be resumed on another number of ranks"
+    kept = tmp_path / "state.json"
+    kept.write_text(json.dumps(state))
+    later = two_ranks(tmp_path / "later", str(file), str(STEPS), str(CUT), str(kept))
+    assert [rank["order"] for rank in later] == [expected[CUT:], expected[CUT:]]

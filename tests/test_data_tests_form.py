@@ -31,19 +31,25 @@ def stdio(*cases: tuple[str, str]) -> dict:
         # TACO, APPS, Eurus, guru: inputs and outputs, with a function's name or without
         ({"inputs": ["1\n", "2\n"], "outputs": ["1\n", "4\n"]}, stdio(("1\n", "1\n"), ("2\n", "4\n"))),
         ({"inputs": [["1", "2"]], "outputs": [["3"]]}, stdio(("1\n2", "3"))),
-        ({"fn_name": "f", "inputs": [[1, 2]], "outputs": [[3]]}, call("f", ([1, 2], 3))),
+        ({"fn_name": "f", "inputs": [[1, 2]], "outputs": [[3]]}, {**call("f", ([1, 2], 3)), "wrapped": True}),
         ({"fn_name": "f", "inputs": [[1], [2]], "outputs": [1, [2]]}, call("f", ([1], 1), ([2], [2]))),
+        ({"fn_name": "f", "inputs": [[]], "outputs": [1]}, call("f", ([], 1))),
+        ({"fn_name": "f", "inputs": [["a\u2028b"]], "outputs": ["1"]}, {**call("f", ([1], "1")), "inputs": ['"a\u2028b"']}),
         # PrimeIntellect
         ({"test_cases": json.dumps({"inputs": ["1"], "outputs": ["2"]}), "language": "python"}, stdio(("1", "2"))),
         ([{"type": "function_call", "fn_name": "f", "input": [1], "output": 2}], call("f", ([1], 2))),
         # LiveCodeBench, DeepCoder
         ([{"input": "1", "output": "2", "testtype": "stdin"}], stdio(("1", "2"))),
+        ([{"input": "[1,\n2]", "output": "[3]", "testtype": "functional", "metadata": {"func_name": "f"}}], call("f", ([[1, 2]], [3]))),
+        ([{"input": "abc", "output": "", "type": "functional", "fn_name": "f"}], call("f", (["abc"], ""))),
         # guru's functional, MBPP's list, HumanEval's check
         ({"functional": "def check(candidate):\n    assert candidate(2) == 4\n\ncheck(Solution().f)"}, call("Solution.f", ([2], 4))),
         (["assert f((1, 2), {'a': -1.5}) == (1, None)", "assert f([], {}) is True"], call("f", ([[1, 2], {"a": -1.5}], [1, None]), ([[], {}], True))),
         # what is more than a list of literal comparisons stays with its check
         (KEYWORDS, {"kind": "check", "functional": KEYWORDS}),
         (CLOSE, {"kind": "check", "functional": CLOSE}),
+        ("from solution import f\nassert abs(f(1)) < 2", {"kind": "pytest", "pytest": "from solution import f\nassert abs(f(1)) < 2"}),
+        ("def test_f():\n    s = Solution()\n    assert s.f(1)\n", {"kind": "check", "functional": "def test_f():\n    s = Solution()\n    assert s.f(1)\n"}),
         ("METADATA = {}\n\ndef check(candidate):\n    assert candidate('a') == 'b'\n\ncheck(g)", call("g", (["a"], "b"))),
         ("from solution import f\ndef test_f():\n    assert f(1) == 1\n", {"kind": "pytest", "pytest": "from solution import f\ndef test_f():\n    assert f(1) == 1\n"}),
         ({"pytest": "def test_f():\n    pass\n"}, {"kind": "pytest", "pytest": "def test_f():\n    pass\n"}),
@@ -58,8 +64,12 @@ def test_forms(value, expected):
 def test_a_row_may_name_the_function_apart_from_the_tests():
     cases = [{"input": '[1, 2]\n"a"', "output": "[3]", "testtype": "functional"}]
     assert code_tests(cases, "f") == call("f", ([[1, 2], "a"], [3]))
-    with pytest.raises(RowFault, match="that nothing names"):
-        code_tests(cases)
+    literal, close = (text.partition("\n\ncheck(")[0] for text in (KEYWORDS.replace("nums = ", ""), CLOSE))
+    assert code_tests(literal, "f") == call("f", ([[1]], 4)), "HumanEval's entry_point stands in a column of its own"
+    assert code_tests(close, "Solution.f") == {"kind": "check", "functional": f"{close}\n\ncheck(Solution().f)\n"}
+    for tests in (cases, literal, close):
+        with pytest.raises(RowFault, match="that nothing names"):
+            code_tests(tests)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +100,12 @@ def test_a_row_may_name_the_function_apart_from_the_tests():
             ],
             "several kinds",
         ),
+        ([{"input": "1", "output": "1", "testtype": "interactive"}], "type that is not known"),
+        ([{"input": "(1, 2)", "output": "1", "testtype": "functional", "fn_name": "f"}], "Python and no JSON"),
+        ([{"input": "1", "output": "1\n2", "testtype": "functional", "fn_name": "f"}], "more than one value"),
+        ([{"input": "1" * 5000, "output": "1", "testtype": "functional", "fn_name": "f"}], "no JSON"),
+        ([], "no tests"),
+        ("{not json", "no JSON and no Python"),
         ({"kind": "call", "fn_name": "f"}, "not known"),
         ({"fn_name": "f", "inputs": [{"x": 1}], "outputs": [1]}, "by keywords"),
         ("assert f(x=1) == 2", "by keywords"),

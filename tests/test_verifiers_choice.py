@@ -138,6 +138,31 @@ def test_constraints(metadata: dict[str, Any], answer: str, reason: str):
     assert (reason in verdict.reason, verdict.correct) == (True, reason == "every"), verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("answer", "response", "correct"),
+    [
+        ('{"a": [1, 2.0]}', '<answer>{"a": [1.0, 2]}</answer>', True),
+        ('{"a": [1, true]}', '#{"a": [1, 1]}', False),
+        ('["cat", "dog"]', '<answer>["dog", "cat"]</answer>', False),
+        ("cat", "<answer> 'Cat' </answer>", True),
+        ("cat", "<answer>cats</answer>", False),
+        ("7", r"\boxed{7.0}", True),
+        ("cat", "cat", False),
+    ],
+)
+def test_without_constraints_the_answer_is_compared_as_data(answer: str, response: str, correct: bool):
+    assert logic.verify(problem("logic", answer), response).correct is correct
+
+
+def test_golds_of_puzzles():
+    assert logic.gold_fault(problem("logic", "ann=1, bob=2, cat=3", **HOUSES)) is None
+    assert logic.gold_fault(problem("logic", **HOUSES)) is None
+    assert "bob next-to cat" in str(logic.gold_fault(problem("logic", "ann=2, bob=3, cat=1", **HOUSES)))
+    assert "incomplete: KeyError: 'grid'" in str(logic.gold_fault(problem("logic", kind="grid")))
+    assert "neither metadata.kind nor an answer" in str(logic.gold_fault(problem("logic")))
+    assert "this verifier knows order" in str(logic.gold_fault(problem("logic", kind="sudoku")))
+
+
 # ------------------------------------------------------------------------------------------------------------ router
 
 

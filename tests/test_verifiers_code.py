@@ -26,7 +26,7 @@ from rlzoo.engine.isolation import find_isolation, worker_settings
 from rlzoo.errors import UnmetNeed
 from rlzoo.types import Problem, Verdict
 from rlzoo.verifiers import code, code_pytest
-from rlzoo.verifiers.code_tests import BadTests, read_tests, same_output, same_result
+from rlzoo.verifiers.code_tests import same_output, same_result
 from rlzoo.verifiers.sandbox import levels, values
 from rlzoo.verifiers.sandbox.client import SandboxFault
 
@@ -90,22 +90,49 @@ def test_every_form_of_tests(form: str):
 @pytest.mark.parametrize(
     ("tests", "why"),
     [
-        ([], "has no tests"),
-        ({"inputs": ["1"], "outputs": []}, "1 inputs but 0 outputs"),
-        ("{not json", "starts like JSON"),
-        ("neither JSON nor base64 nor code", "in no known form"),
-        (base64.b64encode(zlib.compress(pickle.dumps(print))).decode(), "only text is admitted"),
-        (base64.b64encode(zlib.compress(pickle.dumps(["[]"]))).decode(), "only text is admitted"),
-        (17, "no known form"),
-        ([{"input": "1", "output": "2", "testtype": "interactive"}], "interactive"),
-        ([{"input": "1", "output": "2", "testtype": "functional"}], "without the function's name"),
+        ([], "no tests"),
+        (None, "no tests"),
+        ({"inputs": ["1"], "outputs": []}, "more inputs than outputs, or fewer (1 and 0)"),
+        ("{not json", "no JSON and no Python"),
+        (base64.b64encode(zlib.compress(pickle.dumps(print))).decode(), "never unpickled"),
+        (17, "not known (17)"),
+        ({"kind": "call", "fn_name": "f", "inputs": ["abc"], "outputs": ["1"]}, "no JSON"),
+        ([{"input": "1", "output": "2", "testtype": "functional"}], "that nothing names"),
     ],
 )
 def test_tests_that_cannot_be_used_are_the_datas_fault(tests: Any, why: str):
-    with pytest.raises(BadTests, match=why):
-        read_tests({"tests": tests})
+    """All reasons are `test_data_tests_form.py`'s; these arrive where a problem was made by hand."""
     problem = Problem(id="p", domain="code", messages=(), verifier="code", metadata={"tests": tests})
     assert why in str(code.gold_fault(problem))
+    with pytest.raises(ValueError, match=r"problem 'p': .*Give it other metadata.tests") as told:
+        code.verify(problem, "#x")
+    assert why in str(told.value)
+
+
+def test_a_result_in_a_list_of_one_is_right_where_all_are_expected_so():
+    """{"outputs": [[3]]}: whether the list is the result or its wrapping, the data do not say."""
+    wrapped = {"fn_name": "add", "inputs": [[1, 2], [3, 4]], "outputs": [[3], [7]]}
+    plain = {"fn_name": "add", "inputs": [[1, 2], [3, 4]], "outputs": [3, 7]}
+    listed = ADD.replace("a + b", "[a + b]")
+    assert judge(ADD, wrapped).correct
+    assert judge(listed, wrapped).correct
+    assert judge(ADD, plain).correct
+    assert judge(listed, plain).reason == "add(1, 2) is [3], expected 3"
+
+
+@pytest.mark.parametrize(
+    ("tests", "program"),
+    [
+        ("METADATA = {}\n\ndef check(candidate):\n    assert candidate(a=1, b=2) == 3\n\ncheck(add)", ADD),
+        ("def test_add():\n    s = Solution()\n    assert s.add(1, 2) == 3\n", METHOD),
+        ("from solution import add\nassert abs(add(1, 2) - 3) < 1e-9", ADD),
+        ({"fn_name": "add", "inputs": [["a\u2028", "b"]], "outputs": ["a\u2028b"]}, ADD),
+        ({"fn_name": "add", "inputs": [[]], "outputs": [3]}, "def add():\n    return 3"),
+    ],
+)
+def test_what_a_reader_of_tests_could_spoil_on_the_way(tests: Any, program: str):
+    assert judge(program, tests).correct, judge(program, tests).reason
+    assert judge(program.replace("a + b", "a").replace("return 3", "return 4"), tests).status == "wrong"
 
 
 def test_a_solution_that_fails_its_own_tests_is_found():

@@ -23,7 +23,7 @@ LONGEST_EXPRESSION = 10_000
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-    """Correct if the program passes every test of `metadata["tests"]`, in any form of `code_tests.py`."""
+    """Correct if the program passes every test of `metadata["tests"]`."""
     tests = read_tests_of(problem)
     settings = Settings.of(problem.metadata)
     if settings.url is None:
@@ -57,10 +57,10 @@ def extract(response: str) -> str | None:
 def gold_fault(problem: Problem) -> str | None:
     """Why no program could be judged on this problem, or why its own solution fails; None if it can and passes."""
     try:
-        tests = read_tests_of(problem)
-    except (ValueError, KeyError) as error:
-        return f"tests: {error}"[:300]
-    if tests.kind == "pytest":
+        tests = read_tests(problem.metadata)
+    except ValueError as error:
+        return str(error)[:300]
+    if tests.source:
         from rlzoo.verifiers.code_pytest import refusal
 
         why = refusal(tests.source, problem.solution)
@@ -82,7 +82,7 @@ def run(program: str, tests: Tests, settings: Settings) -> Fault | None:
         program.encode()
     except UnicodeEncodeError:
         return Fault("wrong", "SyntaxError: the program holds characters that no file can")
-    if tests.kind == "pytest":
+    if tests.source:
         if settings.url is not None:
             raise ValueError("pytest-style suites talk to the program while it runs, which SandboxFusion cannot offer")
         from rlzoo.verifiers import code_pytest
@@ -98,7 +98,6 @@ def _run_calls(program: str, tests: Tests, settings: Settings) -> Fault | None:
     results = _results(outcome.results)
     named = "f" if tests.kind == "expression" else tests.entry
     compare = values.same if tests.kind == "expression" else same_result
-    wrapped = tests.kind == "calls" and all(isinstance(value, list) and len(value) == 1 for value in tests.expected)
     for packed, expected in zip(tests.inputs, tests.expected, strict=True):
         at = f"{named}({', '.join(values.short(value) for value in values.unpack(packed))})"
         result = next(results, None)
@@ -110,8 +109,7 @@ def _run_calls(program: str, tests: Tests, settings: Settings) -> Fault | None:
             value = values.unpack(result["value"])
         except (KeyError, values.Malformed) as error:
             return Fault("wrong", f"no value at {at}: {error}")
-        # Some data sets put each expected value in a list of one.
-        if not compare(value, expected) and not (wrapped and compare(value, expected[0])):
+        if not compare(value, expected) and not (tests.wrapped and compare(value, [expected])):
             return Fault("wrong", f"{at} is {values.short(value)}, expected {values.short(expected)}"[:300])
     return None
 

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-from rlzoo.verifiers.code_tests import BadTests, Fault, Tests
+from rlzoo.data.faults import RowFault
+from rlzoo.verifiers.code_tests import Fault, Tests
 from rlzoo.verifiers.sandbox import values
 from rlzoo.verifiers.sandbox.client import Job, Sandbox, SandboxFault, pipe_within
 from rlzoo.verifiers.sandbox.levels import Settings, opened
@@ -96,16 +97,11 @@ def _asks(node: ast.AST, names: dict[str, str]) -> bool:
 
 
 def run(program: str, tests: Tests, settings: Settings) -> Fault | None:
-    """What fails; None if every test passes. BadTests where the suite itself is no use."""
+    """What fails; None if every test passes. RowFault where the suite itself is no use."""
     why = refusal(tests.source)
     if why is not None:
-        raise BadTests(f"the suite {why}")
-    if tests.source.lstrip().startswith("def check(") or (
-        "Solution()" in tests.source and "import" not in tests.source
-    ):
-        source = f"from {MODULE} import *\n{tests.source}"
-    else:
-        source = tests.source
+        raise RowFault("a suite that needs more than calls with values", why)
+    source = f"from {MODULE} import *\n{tests.source}" if tests.kind == "check" else tests.source
     within = opened(settings)
     beside = suite_sandbox(within.level)
     beside.start()
@@ -127,7 +123,7 @@ def run(program: str, tests: Tests, settings: Settings) -> Fault | None:
         return Fault("wrong", f"the suite did not end: {short(lines[-1] if lines else outcome.code)}")
     outcomes = [(str(line["test"]), line["outcome"]) for line in lines[:-1]]
     if not outcomes:
-        raise BadTests("the suite holds no test")
+        raise RowFault("a suite without a test")
     failed = [short(name.rpartition("::")[2]).strip("'") for name, result in outcomes if result != "passed"]
     return Fault("wrong", f"fails {failed[0]}") if failed else None
 

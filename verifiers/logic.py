@@ -1,4 +1,4 @@
-"""Puzzles judged by their constraints, not by comparing with one known solution.
+"""Puzzles judged by their constraints, where they say them, else by comparing with their one solution.
 
 `metadata["kind"]` says which:
 
@@ -8,6 +8,8 @@
                  differ; the answer is `a=1, b=red`, or a JSON object
     grid         `grid`: rows with null (or 0) in empty cells, and optionally `boxes`: [rows, columns] of a box; the answer is
                  the filled grid as JSON, or a row a line
+    value        the default: the answer is the problem's own, as JSON data, or word by word without regard to case; it stands in
+                 <answer></answer>, or where those of the other kinds stand
 """
 
 import json
@@ -17,34 +19,74 @@ from itertools import product
 from typing import Any
 
 from rlzoo.types import Problem, Verdict
-from rlzoo.verifiers.answers import final_answer
+from rlzoo.verifiers.answers import final_answer, tagged_answer
+from rlzoo.verifiers.code_tests import same_result
 
 EXPRESSION = re.compile(r"[a-z()&|^!]+")
 PAIR = re.compile(r"\s*([^\s=:,;{}]+)\s*[=:]\s*([^=:,;{}]+?)\s*(?:[,;\n]|$)")
+VALUE = "value"
 LONGEST = 10_000
 """Characters of an answer; longer ones are wrong unread."""
 
 
 def verify(problem: Problem, response: str) -> Verdict:
     """Correct if the final answer keeps every constraint of the problem's metadata."""
-    kind = problem.metadata.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"problem {problem.id!r} has metadata.kind {kind!r}; this verifier knows {', '.join(KINDS)}")
-    found = final_answer(response)
+    kind = problem.metadata.get("kind", VALUE)
+    if kind != VALUE and (not isinstance(kind, str) or kind not in KINDS):
+        known = ", ".join((*KINDS, VALUE))
+        raise ValueError(f"problem {problem.id!r} has metadata.kind {kind!r}; this verifier knows {known}")
+    if kind == VALUE and problem.answer is None:
+        raise ValueError(f"problem {problem.id!r} has neither metadata.kind nor an answer to compare with")
+    found = extract(problem, response)
     if found is None:
         return Verdict(status="unparsed", reason="no final answer after '#' or in \\boxed{}")
-    fault = f"an answer of {len(found)} characters" if len(found) > LONGEST else KINDS[kind](found, problem.metadata)
+    if len(found) > LONGEST:
+        fault: str | None = f"an answer of {len(found)} characters"
+    else:
+        fault = value_fault(found, problem.answer or "") if kind == VALUE else KINDS[kind](found, problem.metadata)
     if fault is None:
-        return Verdict(status="correct", reward=1.0, reason="every constraint holds", extracted=found)
+        return Verdict(
+            status="correct",
+            reward=1.0,
+            reason="the answer" if kind == VALUE else "every constraint holds",
+            extracted=found,
+        )
     return Verdict(status="wrong", reason=fault, extracted=found[:LONGEST])
 
 
 def extract(problem: Problem, response: str) -> str | None:
     """The answer that is judged."""
-    return final_answer(response)
+    return tagged_answer(response) if problem.metadata.get("kind", VALUE) == VALUE else final_answer(response)
+
+
+def gold_fault(problem: Problem) -> str | None:
+    """Why no response could be judged, or which constraint the problem's own answer breaks; None if it keeps all."""
+    tagged = problem.metadata.get("kind", VALUE) == VALUE
+    answer = "0" if problem.answer is None else problem.answer
+    try:
+        verdict = verify(problem, f"<answer>{answer}</answer>" if tagged else f"\\boxed{{{answer}}}")
+    except ValueError as fault:
+        return str(fault)
+    except (KeyError, TypeError) as fault:
+        return f"metadata of kind {problem.metadata.get('kind')!r} are incomplete: {type(fault).__name__}: {fault}"
+    if problem.answer is None or verdict.correct:
+        return None
+    return f"its own answer {problem.answer!r} is wrong: {verdict.reason}"
 
 
 verify.extract = extract  # type: ignore[attr-defined]
+verify.gold_fault = gold_fault  # type: ignore[attr-defined]
+
+
+def value_fault(found: str, expected: str) -> str | None:
+    """Why `found` is not what is expected; None if it is."""
+    one, other = _json(found), _json(expected)
+    equal = same_result(one, other) if one is not None and other is not None else _words(found) == _words(expected)
+    return None if equal else f"expected {expected[:80]}"
+
+
+def _words(text: str) -> str:
+    return " ".join(text.casefold().split()).strip("'\"")
 
 
 def order_fault(found: str, below: Sequence[Sequence[str]]) -> str | None:

@@ -104,10 +104,14 @@ class VerifierPool:
 
     def faults(self, problems: Sequence[Problem]) -> list[str | None]:
         """Why no response to a problem could be judged, where its verifier can tell (`gold_fault`); None where nothing is known."""
-        told = [problem for problem in problems if hasattr(self._verifier(problem.verifier), "gold_fault")]
+        told = [problem for problem in problems if self.tells(problem)]
         verdicts = self._thread.submit(self._golds, told).result()
         found = {id(p): verdict.reason for p, verdict in zip(told, verdicts, strict=True) if not verdict.correct}
         return [found.get(id(problem)) for problem in problems]
+
+    def tells(self, problem: Problem) -> bool:
+        """Whether the problem's verifier can say what is wrong with its answer."""
+        return hasattr(self._verifier(problem.verifier), "gold_fault")
 
     # -- in the pool's own thread -------------------------------------------------------------------------
 

@@ -1,37 +1,16 @@
-"""The verifier for a problem by where it comes from: its `data_source`, else its domain. For files that mix sources.
+"""The verifier for a problem by where it comes from: its `data_source`, else its domain.
 
-`metadata["routes"]` (the setting `verifier.routes`) maps patterns to verifiers and is tried before the table here. A pattern is a shell
-pattern, compared without regard to case.
+`metadata["routes"]` (the setting `verifier.routes`) maps patterns to verifiers and is tried before the table of
+`rlzoo/data/origins.py`. The loader gives rows of mixed files their verifiers by itself; this one is for routes of one's own.
 """
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from rlzoo import registry
+from rlzoo.data.origins import ROUTES, by_origin
 from rlzoo.errors import did_you_mean
 from rlzoo.types import Problem, Verdict
-
-ROUTES: Mapping[str, str] = {
-    "*gsm8k*": "maths",
-    "*math*": "maths",
-    "*aime*": "maths",
-    "*amc*": "maths",
-    "*numina*": "maths",
-    "*deepscaler*": "maths",
-    "*dapo*": "maths",
-    "*gpqa*": "choice",
-    "*mmlu*": "choice",
-    "*arc_*": "choice",
-    "*apps*": "code",
-    "*taco*": "code",
-    "*code*": "code",
-    "*humaneval*": "code",
-    "*mbpp*": "code",
-    "*reasoning-gym*": "reasoning-gym",
-    "*reasoning_gym*": "reasoning-gym",
-    "*logic*": "logic",
-}
 
 
 def route(problem: Problem) -> str:
@@ -39,10 +18,9 @@ def route(problem: Problem) -> str:
     routes: Mapping[str, Any] = problem.metadata.get("routes") or {}
     origins = [str(problem.metadata.get("data_source") or ""), problem.domain]
     for table in (routes, ROUTES):
-        for origin in filter(None, origins):
-            for pattern, verifier in table.items():
-                if fnmatchcase(origin.lower(), pattern.lower()) and verifier != "router":
-                    return str(verifier)
+        verifier = by_origin(origins, {pattern: name for pattern, name in table.items() if name != "router"})
+        if verifier is not None:
+            return verifier
     raise ValueError(
         f"problem {problem.id!r} of data_source {origins[0]!r} and domain {origins[1]!r} has no route to a verifier. "
         f"Set verifier.routes, for example --set 'verifier.routes={{\"{origins[0] or origins[1]}\": maths}}'. "

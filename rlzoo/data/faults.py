@@ -21,6 +21,12 @@ class RowFault(ValueError):
         self.detail = detail
 
 
+def short(value: object) -> str:
+    """A value in one line, for a detail."""
+    text = value if isinstance(value, str) else repr(value)
+    return " ".join(text[:160].split())
+
+
 @dataclass(slots=True)
 class Faults:
     """Rows left out, by reason: how many, and the first of each."""

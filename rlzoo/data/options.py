@@ -26,7 +26,7 @@ class FileOptions(Settings):
     domain: str | None = None
     """Domain of all rows; by default what each row says, else the file's name."""
     verifier: str | None = None
-    """Registered verifier of all rows that name none; by default the one that their layout asks for."""
+    """Registered verifier of all rows that name none; by default what a row holds and where it comes from decide."""
     instruction: str | None = None
     """Added to the last user turn; by default only to rows of layouts that hold bare questions. Empty for none."""
     split: Split | None = None

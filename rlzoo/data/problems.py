@@ -1,5 +1,7 @@
 """Rows to problems, one after another: what each row becomes, or why it cannot become one."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -13,6 +15,7 @@ from rlzoo.data.choices import Choice, choice
 from rlzoo.data.faults import Faults, RowFault
 from rlzoo.data.layouts import Layout
 from rlzoo.data.options import FileOptions
+from rlzoo.data.origins import by_origin
 from rlzoo.data.reading import Numbered, Row
 from rlzoo.data.rowparts import Parts
 from rlzoo.data.source import Split, digest
@@ -30,6 +33,11 @@ INSTRUCTIONS = {
     "stdio": "\nWrite a Python program that reads standard input and writes standard output, in one ```python block.",
 }
 """What a bare question is followed by, by its verifier or the kind of its tests."""
+SHOWN = 8
+"""Domains of a verifier that a line names."""
+LETTER = re.compile(r"\(?[A-J]\)?")
+OBJECT = '{"'
+"""How an answer begins that is JSON data and no mathematics."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,7 +62,18 @@ class Loaded:
         columns = ", ".join(f"{name} from {column}" for name, column in self.mapping.items() if name != column)
         lost = f", {self.faults.total:,} left out" if self.faults.total else ""
         again = f", {self.repeated:,} repeated" if self.repeated else ""
-        return f"{self.name}: {rows} in the layout {self.layout.name!r}{lost}{again}{f'; {columns}' if columns else ''}"
+        told = "".join(f"; {part}" for part in (columns, self.judges()) if part)
+        return f"{self.name}: {rows} in the layout {self.layout.name!r}{lost}{again}{told}"
+
+    def judges(self) -> str:
+        """Which verifier judges rows of which domains: `math by maths, codegen by code`."""
+        counts = Counter((problem.verifier, problem.domain) for _, problem, _ in self.problems)
+        parts = []
+        for verifier in dict.fromkeys(verifier for (verifier, _), _ in counts.most_common()):
+            of_it = [domain for (name, domain), _ in counts.most_common() if name == verifier]
+            more = f" and {len(of_it) - SHOWN} more" if len(of_it) > SHOWN else ""
+            parts.append(f"{', '.join(of_it[:SHOWN])}{more} by {verifier}")
+        return f"judged: {'; '.join(parts)}" if parts else ""
 
 
 def load(wanted: FileOptions) -> Loaded:
@@ -150,7 +169,7 @@ class _Reader:
         parts = self._parts(row)
         messages = fields.as_messages(parts.prompt, self.wanted.columns.get("prompt", "prompt"))
         metadata = dict(parts.metadata)
-        verifier, kind = "maths", "maths"
+        verifier, kind = self._judge(parts, metadata), "maths"
         if parts.options:
             asked = self._asked(messages, parts.options)
             messages, parts.answer = fields.extended(messages, asked.text), asked.letter
@@ -179,6 +198,17 @@ class _Reader:
         )
         self._check(problem)
         return problem, parts.split, parts.id is not None
+
+    def _judge(self, parts: Parts, metadata: Mapping[str, Any]) -> str:
+        """The verifier of a row with neither options nor tests: by its origin, where the row holds what that one needs."""
+        named = metadata.get("data_source")
+        origin = by_origin([named if isinstance(named, str) else None, self.wanted.domain or parts.domain])
+        answer = parts.answer or ""
+        if origin == "choice" and LETTER.fullmatch(answer):
+            return "choice"
+        if origin == "logic" or (origin != "maths" and answer.startswith(OBJECT)):
+            return "logic"
+        return "maths"
 
     def _parts(self, row: Row) -> Parts:
         columns = self.wanted.columns

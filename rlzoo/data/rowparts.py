@@ -12,6 +12,8 @@ from rlzoo.data.source import Split
 
 GOLD_COLUMNS = ("ground_truth", "solution", "target", "label")
 """Where TRL's users keep what a reward function compares with."""
+FUNCTION_COLUMNS = ("entry_point", "fn_name", "func_name")
+"""Where a row may name the function that its tests call."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +55,7 @@ def own(row: Row) -> Parts:
         split=fields.split(row.get("split")),
         id=fields.text(row.get("id"), "id"),
         tests=row.get("tests"),
+        function=next((fields.text(row[name], name) for name in FUNCTION_COLUMNS if row.get(name) is not None), None),
         pass_rate=row.get("pass_rate"),
         metadata=fields.mapping(row.get("metadata"), "metadata"),
     )

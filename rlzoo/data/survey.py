@@ -142,17 +142,3 @@ def domains(problems: Sequence[Problem]) -> dict[str, dict[str, int]]:
     for problem in problems:
         found[problem.domain][problem.verifier] += 1
     return {domain: dict(counts) for domain, counts in sorted(found.items())}
-
-
-def gold_response(problem: Problem) -> str | None:
-    """What a response with the row's own answer looks like, for the problem's verifier; None where the row has none."""
-    if problem.verifier == "code":
-        text = problem.solution or problem.answer
-        if text is None or "```" in text or "#" in text.rpartition("\n")[2]:
-            return text
-        return f"```python\n{text}\n```"
-    if problem.answer is None:
-        return None
-    if problem.verifier == "reasoning-gym":
-        return f"<answer>{problem.answer}</answer>"
-    return f"\\boxed{{{problem.answer}}}"

@@ -1,0 +1,155 @@
+"""Assertions as data: what `assert f(1, 2) == 3` calls with which values. Python text is parsed, and nothing is executed."""
+
+import ast
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from rlzoo.data.faults import RowFault, short
+
+MODULE = "solution"
+"""What pytest files import the response as."""
+
+
+class Case(NamedTuple):
+    """One assertion about the result of one call."""
+
+    function: str
+    """`f`, or `Solution.f` for `Solution().f`."""
+    arguments: list[Any]
+    expected: Any
+    """JSON values, tuples as lists."""
+
+
+class Checker(NamedTuple):
+    """A function of one argument, such as HumanEval's `check(candidate)`, that asserts something about it."""
+
+    name: str
+    alias: str
+    target: str | None
+    """What it is called with on the last line, as in `check(Solution().f)`; None where nothing calls it."""
+
+
+def parsed(source: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
+        raise RowFault("tests that are no JSON and no Python", short(str(fault))) from fault
+
+
+def asserts(tree: ast.Module) -> bool:
+    return any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+
+
+def has_tests(tree: ast.Module) -> bool:
+    """Whether pytest would find a test function."""
+    return any(isinstance(node, ast.FunctionDef) and node.name.startswith("test") for node in ast.walk(tree))
+
+
+def imports_solution(tree: ast.Module) -> bool:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == MODULE:
+            return True
+        if isinstance(node, ast.Import) and any(one.name == MODULE for one in node.names):
+            return True
+    return False
+
+
+def uses_class(tree: ast.Module) -> bool:
+    """Whether `Solution()` is made, always without arguments, as in assertions about `Solution().f(1)`."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    made = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Solution"]
+    return bool(made) and not any(call.args or call.keywords for call in made)
+
+
+def checker(tree: ast.Module) -> Checker | None:
+    """The function that the last line calls with what is tested, or else one named `check`."""
+    one_argument = {
+        node.name: node.args.args[0].arg
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and len(node.args.args) == 1
+    }
+    for node in tree.body:
+        call = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and len(call.args) == 1:
+            name = call.func.id
+            if name in one_argument:
+                return Checker(name, one_argument[name], _callable(call.args[0]))
+    return Checker("check", one_argument["check"], None) if "check" in one_argument else None
+
+
+def cases(tree: ast.Module) -> list[Case]:
+    """All assertions as calls. RowFault where one is more than a comparison of a call with a literal."""
+    return [_case(statement) for statement in _plain(tree)]
+
+
+def _plain(tree: ast.Module) -> Iterator[ast.Assert]:
+    """All assertions; RowFault where a test is more than a list of them."""
+    for node in tree.body:
+        body = node.body if isinstance(node, ast.FunctionDef) else [node]
+        for statement in body:
+            if isinstance(statement, ast.Assert):
+                yield statement
+            elif not _harmless(statement):
+                raise RowFault("assertions that are not a plain list", type(statement).__name__)
+
+
+def _harmless(statement: ast.stmt) -> bool:
+    """Imports, docstrings, constants such as METADATA = {}, and the call of check itself: nothing that a case needs."""
+    if isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass | ast.Assign):
+        return True
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant | ast.Call)
+
+
+def _case(statement: ast.Assert) -> Case:
+    test = statement.test
+    call = test.left if isinstance(test, ast.Compare) and len(test.ops) == 1 else None
+    if (
+        not isinstance(test, ast.Compare)
+        or not isinstance(call, ast.Call)
+        or not isinstance(test.ops[0], ast.Eq | ast.Is)
+    ):
+        raise RowFault("an assertion that is no comparison with a literal", short(ast.unparse(test)))
+    if call.keywords:
+        raise RowFault("tests that call a function by keywords", short(ast.unparse(test)))
+    return Case(_callable(call.func), [_literal(argument) for argument in call.args], _literal(test.comparators[0]))
+
+
+def _callable(node: ast.expr) -> str:
+    """`f`, or `Solution.f` for `Solution().f`."""
+    if isinstance(node, ast.Name):
+        return node.id
+    made = node.value if isinstance(node, ast.Attribute) else None
+    if isinstance(node, ast.Attribute) and isinstance(made, ast.Call) and isinstance(made.func, ast.Name):
+        if made.args or made.keywords:
+            raise RowFault("a test calls something other than a function by its name", short(ast.unparse(node)))
+        return f"{made.func.id}.{node.attr}"
+    raise RowFault("a test calls something other than a function by its name", short(ast.unparse(node)))
+
+
+def is_literal(text: str) -> bool:
+    """Whether `text` is a Python literal: a number, a quoted text, True, None, or a structure of such."""
+    try:
+        ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return _as_json(ast.literal_eval(node))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as fault:
+        raise RowFault("an assertion that is no comparison with a literal", short(ast.unparse(node))) from fault
+
+
+def _as_json(value: object) -> Any:
+    """Tuples become lists. ValueError for what JSON cannot hold: sets, bytes, complex numbers, keys that are no text."""
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("a key that is no text")
+        return {key: _as_json(item) for key, item in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(type(value).__name__)
