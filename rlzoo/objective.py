@@ -233,10 +233,13 @@ def step_loss(
 def _blame_if_not_finite(who: str, name: str, loss_BT: Tensor, counted_BT: Tensor, micro: MicroBatch) -> None:
     """Numbers that are finite and a loss that is not: no divergence, but the objective's own fault."""
     stray_BT = counted_BT & ~loss_BT.detach().isfinite()
-    given = (micro.logps_BT, micro.old_logps_BT, micro.credit.advantages_BT)
+    given = (
+        *(micro.logps_BT, micro.old_logps_BT, micro.entropy_BT, micro.credit.advantages_BT),
+        *(*micro.heads.values(), *micro.divergences.values(), *micro.rollouts.signals.values()),
+    )
     if bool(stray_BT.any()) and all(bool(tensor[stray_BT].isfinite().all()) for tensor in given):
         raise ObjectiveFault(
-            f"{who} returned {name!r} not finite at {int(stray_BT.sum())} counted tokens, although log-probs and advantages are finite there. "
+            f"{who} returned {name!r} not finite at {int(stray_BT.sum())} counted tokens, although all that it was given is finite there. "
             "Look for a division by zero, or a logarithm or exponential without a bound."
         )
 

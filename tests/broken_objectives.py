@@ -204,6 +204,22 @@ class NanCoupledLoss(BareCoupledLoss):
         return {name: CoupledTerm(loss=loss / 0) for name, loss in super().coupled_losses(reps, rows).items()}
 
 
+class Misspells(Grpo[GrpoConfig]):
+    def token_losses(self, micro: MicroBatch) -> Mapping[str, Tensor]:
+        return {"policy": micro.log_probs_BT}  # type: ignore[attr-defined]
+
+
+class AddsDivergence(Grpo[GrpoConfig]):
+    """No fault of its own: what it is handed may be not finite."""
+
+    def needs(self, step: int) -> Needs:
+        teacher = Signal(name="teacher", weights=Initial())
+        return replace(super().needs(step), signals=(teacher,), divergences=(Divergence(signal="teacher"),))
+
+    def token_losses(self, micro: MicroBatch) -> Mapping[str, Tensor]:
+        return {name: loss + micro.divergences["teacher"] for name, loss in super().token_losses(micro).items()}
+
+
 class Exits(Grpo[GrpoConfig]):
     def assign_credit(self, batch: RolloutBatch) -> Credit:
         raise SystemExit(0)

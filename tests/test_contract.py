@@ -9,16 +9,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rlzoo import registry
 from rlzoo.cli import main
 from rlzoo.engine import contract
 from rlzoo.errors import ConfigError, UnknownName
 from rlzoo.findings import Finding
+from rlzoo.objective import step_loss
 
 BROKEN = Path(__file__).with_name("broken_objectives.py")
 QUICK = [name for name in contract.LAWS if name != "ranks"]
@@ -135,6 +138,7 @@ def lines_of(name: str) -> tuple[int, int]:
         ("BareCoupledLoss", "'spread' as a Tensor, expected a CoupledTerm", "def coupled_losses"),
         ("NanCoupledLoss", "returned 'spread' as inf", "def coupled_losses"),
         ("Exits", "SystemExit: 0", "raise SystemExit(0)"),
+        ("Misspells", "no attribute 'log_probs_BT'", 'return {"policy": micro.log_probs_BT}'),
     ],
 )
 def test_a_fault_is_named_with_its_own_line(fault: str, words: str, code: str) -> None:
@@ -160,6 +164,13 @@ def test_what_was_not_asked_for_is_named(fault: str, words: str, code: str) -> N
     assert words in first.detail
     assert code_at(first.where).startswith(code)
     assert {finding.state for finding in rest} == {"untried"}
+
+
+def test_what_the_engine_hands_over_not_finite_is_no_fault_of_the_objective() -> None:
+    objective, micro, weights = contract._micro(contract.Subject({"name": f"{BROKEN}:AddsDivergence"}))
+    diverged = replace(micro, divergences={"teacher": micro.divergences["teacher"] + torch.inf})
+    total, _ = step_loss(objective, diverged, weights)
+    assert not total.isfinite()
 
 
 def code_at(where: str) -> str:

@@ -111,14 +111,15 @@ def undeclared(subject: Subject) -> None:
         raise Broken("coupled_losses is never called: needs() declares neither embeddings nor sequence_logps", "needs")
     for scored, rows, asked in steps:
         absent = {name for name in ("embeddings_BH", "old_logps_BT") if getattr(scored.batch, name) is None}
+        step = Step(scored, rows, Credit(advantages_BT=_nothing(scored.batch), terms={}), asked)
         try:
-            _run_served(subject, Step(scored, rows, Credit(advantages_BT=_nothing(scored.batch), terms={}), asked))
+            _run_served(subject, step)
         except (AttributeError, TypeError) as error:
-            for name in sorted(absent):
+            for name in sorted(absent):  # the one with which all goes well is what was missing
                 invented: dict[str, Any] = {name: _nothing(scored.batch)}
-                supplied = replace(scored.batch, **invented)
+                supplied = replace(step, scored=replace(scored, batch=replace(scored.batch, **invented)))
                 with suppress(AttributeError, TypeError):
-                    _objective(subject).assign_credit(supplied)
+                    _run_served(subject, supplied)
                     raise Broken(f"reads {name}, which needs() does not declare", None) from error
         except Broken:
             raise
