@@ -241,13 +241,21 @@ def _word(
             f"the difference is exactly the same at all {difference.n} seeds. So few seeds cannot show that it never varies, "
             "and an interval of zero width is not trusted"
         )
-    equivalent = p_equivalent is not None and p_equivalent <= statistics.ALPHA
+    equivalent = p_equivalent if p_equivalent is not None and p_equivalent <= statistics.ALPHA else None
     if p_holm is not None and p_holm <= statistics.ALPHA:
-        small = f"a difference shown to be smaller than {100 * margin:g} points" if equivalent else ""
+        small = "" if equivalent is None else _small(margin, equivalent)
         return ("better" if difference.mean > 0 else "worse"), small
-    if equivalent:
-        return "equivalent", f"the difference is shown to be smaller than {100 * margin:g} points"
+    if equivalent is not None:
+        return "equivalent", _small(margin, equivalent)
     return "inconclusive", ""
+
+
+def _small(margin: float, p: float) -> str:
+    return f"the difference is shown to be smaller than {100 * margin:g} points (TOST, {_p_holm(p)})"
+
+
+def _p_holm(p: float) -> str:
+    return f"Holm p {p:.3f}" if p >= 0.001 else "Holm p < 0.001"
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -500,7 +508,7 @@ def _numbers(judgement: Judgement) -> str:
     if judgement.interval is not None:
         parts[0] += f" {bracket(judgement.interval)}"
     if judgement.p_holm is not None:
-        parts.append(f"Holm p {judgement.p_holm:.3f}" if judgement.p_holm >= 0.001 else "Holm p < 0.001")
+        parts.append(_p_holm(judgement.p_holm))
     parts.append(f"{difference.n} seed{'s' * (difference.n != 1)}")
     return ", ".join(parts)
 
