@@ -10,12 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlzoo.types import Problem
 from rlzoo.verifiers.pool import VerifierPool
-from rlzoo.verifiers.sandbox import canary, cgroup, levels
+from rlzoo.verifiers.sandbox import canary, cgroup, client, levels
 from rlzoo.verifiers.sandbox.cgroup import Leaf, Place
 from rlzoo.verifiers.sandbox.client import Job, Sandbox, SandboxFault, pipe_within
 from rlzoo.verifiers.sandbox.leftovers import abandoned, claim
@@ -208,6 +209,43 @@ def test_bait_of_a_killed_worker_is_removed_by_the_next(tmp_path: Path, monkeypa
     living.wait()
 
 
+@linux
+@pytest.mark.parametrize("when", ["removed before", "held", "removed after"])
+def test_bait_that_another_start_takes_for_abandoned_is_made_again(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    taken: list[Path] = []
+
+    def late(folder: Path) -> int | None:
+        if taken:
+            return claim(folder)
+        taken.append(folder)
+        if when == "removed before":
+            folder.rmdir()
+        held = claim(folder)
+        if when == "removed after":
+            folder.rmdir()
+            return held
+        again = claim(folder)  # somebody else holds it
+        assert held is not None
+        os.close(held)
+        return again
+
+    monkeypatch.setattr(canary, "claim", late)
+    with canary._bait() as (secret, _, _):
+        assert Path(secret).parent not in taken
+        assert claim(Path(secret).parent) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@linux
+def test_no_bait_without_locks(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(canary, "claim", lambda folder: None)
+    with pytest.raises(SandboxFault, match="set TMPDIR"), canary._bait():
+        pass
+
+
 # ---------------------------------------------------------------------------------------------------------
 # On this machine
 
@@ -294,6 +332,23 @@ def test_where_the_kernel_chose_the_supervisor_the_program_is_to_blame(open_leve
     sandbox._process.kill()
     assert sandbox.report()["end"] == "memory"
     assert not leaf.folder.exists()
+
+
+@linux
+def test_what_came_while_the_worker_slept_counts(open_level: Callable[[str], Sandbox], monkeypatch: pytest.MonkeyPatch):
+    """The worker is away for longer than it would wait; meanwhile the program has written and ended."""
+    sandbox = open_level("core")
+    look, looks = client.select.select, []
+
+    def late(*ends: Any) -> Any:
+        looks.append(1)
+        time.sleep(0.6 if len(looks) == 2 else 0.0)  # once the program has its job
+        return look(*ends)
+
+    monkeypatch.setattr(client.select, "select", late)
+    monkeypatch.setattr(client, "GRACE_S", -2.9)
+    outcome = sandbox.run(Job(work={"mode": "script", "program": "print(3)"}, wall_s=2.0))
+    assert (outcome.end, outcome.stdout) == ("exit", b"3\n")
 
 
 STAYING = next(attack for attack in resources.ATTACKS if attack.name == "children that ignore signals")

@@ -258,7 +258,8 @@ class Sandbox:
             control = [self._control] if report is None else []
             sources: list[Any] = [*reading, *control]
             ready, writable, _ = select.select(sources, [*left], [], 0.5)
-            if time.monotonic() > given_up and self._control not in ready:  # what it said while we slept counts
+            told = self._control in ready if report is None else bool(ready)
+            if time.monotonic() > given_up and not told:  # what it said while we slept counts, and what was written
                 self.close()
                 raise SandboxFault("the sandbox's supervisor did not end a program at its limit")
             for end in writable:
