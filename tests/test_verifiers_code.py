@@ -300,6 +300,8 @@ RANGE = "from solution import total\n\ndef test():\n    assert total(range(1, 10
             "patches",
         ),
         ("from solution import *\ndef test(): assert Stack()", "own class Stack"),
+        ("from solution import *\ndef test(): assert eval('f(1)') == f(1)", "by eval"),
+        ("from solution import *\ndef test(): assert sum([1]) == 1", "nothing of the solution"),
         ("def test(:", "no Python"),
     ],
 )
@@ -308,10 +310,107 @@ def test_suites_that_need_more_than_values_are_refused(suite: str, why: str):
     assert why in str(code_pytest.refusal(suite, solution))
 
 
+CHECKED = "def g(): pass\ndef check(candidate):\n    {}\n\ncheck({})"
+
+
+@pytest.mark.parametrize(
+    ("line", "target", "why"),
+    [
+        ("assert candidate(lambda x: x)", "f", "callable to the solution's candidate"),
+        ("assert candidate(key=g)", "Solution().f", "callable to the solution's candidate"),
+        ("assert list(map(candidate, [1]))", "f", "candidate other than by calling"),
+        ("x = []\n    assert candidate(x) is x", "f", "identity"),
+        ("assert near(candidate(1), 2)", "f", "takes near from the solution"),
+        ("assert candidate([1]) > 0", "sum", "nothing of the solution"),
+        ("assert candidate(1) > 1", "Stack", "own class Stack"),
+        ("s = Solution()\n    assert candidate(s.f(g))", "Solution().f", "callable to the solution's Solution.f"),
+        ("h = candidate\n    assert h(g)", "f", "callable to the solution's candidate"),
+    ],
+)
+def test_a_checker_is_held_to_the_same(line: str, target: str, why: str):
+    solution = "def f(*a): pass\nclass Stack: pass\nclass Solution:\n    def f(self, *a): pass"
+    assert why in str(code_pytest.refusal(CHECKED.format(line, target), solution, check=True))
+    tests = {"functional": CHECKED.format(line, target)}
+    problem = Problem(id="p", domain="code", messages=(), verifier="code", metadata={"tests": tests}, solution=solution)
+    assert why in str(code.gold_fault(problem))
+
+
 def test_a_suite_that_serves_is_not_refused():
+    for line in ("assert candidate(1) == max(1, 0)", "h = candidate\n    assert h(1)", "assert candidate(2) is None"):
+        assert code_pytest.refusal(CHECKED.format(line, "f"), "def f(x): pass", check=True) is None
+        assert code_pytest.refusal(CHECKED.format(line, "Solution().f"), check=True) is None
+        assert code_pytest.refusal(f"c = Solution().f\n{CHECKED.format(line, 'c')}", check=True) is None
     assert code_pytest.refusal(SUITE, SOLUTION) is None
     assert code_pytest.refusal("from solution import f\ndef test(): assert f(1) is None", "def f(x): pass") is None
     assert code_pytest.refusal("from solution import *\ndef test(): assert f(1) == max(1, 0)", "def f(x): pass") is None
+
+
+CHECK = "def check(candidate):\n    {}\n\ncheck(area)"
+STAR = "{}from solution import *\n\ndef test():\n    {}\n"
+CHEATS = {
+    "abs": ("assert abs(area(1.0) - 3.14) < 1e-2", "def abs(x): return 0", ""),
+    "isclose": ("assert isclose(area(1.0), 3.14)", "def isclose(*a): return True", "from math import isclose\n"),
+    "isclose, by a star": ("assert isclose(area(1.0), 3.14)", "def isclose(*a): return True", "from math import *\n"),
+    "len": ("assert len([n for n in range(5) if area(n) > 0]) == 4", "def len(x): return 4", ""),
+    "sorted": ("assert sorted([area(2), area(1)]) == [3.14, 12.56]", "def sorted(x): return [3.14, 12.56]", ""),
+    "isinstance": ("assert isinstance(area(1), float)", "def isinstance(*a): return True", ""),
+    "a helper": ("assert near(area(1.0))", "def near(*a): return True", "def near(x):\n    return 3 < x < 4\n"),
+}
+
+
+@pytest.mark.parametrize("form", [CHECK, STAR], ids=["check", "pytest"])
+@pytest.mark.parametrize("name", list(CHEATS))
+def test_a_program_replaces_nothing_that_a_suite_compares_with(name: str, form: str):
+    """An attack: the names of a program come into a suite by `import *`, but none that it has of its own or from Python."""
+    line, cheat, before = CHEATS[name]
+    suite = form.format(before, line) if form is STAR else before + form.format(line.replace("area", "candidate"))
+    tests = suite if form is STAR else {"functional": suite}
+    assert judge(f"{AREA}\n{cheat}", tests).correct, judge(AREA, tests).reason
+    verdict = judge(f"{NO_AREA}\n{cheat}", tests)
+    assert verdict.status == "wrong"
+    forged = "import os, json\nos.write(4, json.dumps({'ready': ['area', 'abs', '__builtins__', '__all__', 3]}).encode() + b'\\n')"
+    assert judge(f"{forged}\n{NO_AREA}\n{cheat}", tests).status == "wrong"
+
+
+AREA = "def area(r):\n    return 3.14 * r * r"
+NO_AREA = "def area(r):\n    return 0"
+
+
+@pytest.mark.parametrize(
+    "own", ["test_mine", "setup_module", "teardown_function", "setUpModule", "pytest_plugins", "TestX"]
+)
+def test_a_programs_own_tests_are_not_the_suites(own: str):
+    suite = STAR.format("", "assert area(1) == 3.14")
+    assert judge(f"{AREA}\n\ndef {own}(x):\n    raise ValueError", suite).correct
+    check = {"functional": CHECK.format("assert candidate(1) == 3.14")}
+    assert judge(f"{AREA}\n\ndef {own}(x):\n    raise ValueError", check).correct
+
+
+def test_a_solution_named_like_a_test_is_none():
+    program = "def test_even(n):\n    return n % 2 == 0"
+    suite = "from solution import {}\n\ndef test():\n    assert test_even(2) and not test_even(3)\n"
+    assert judge(program, suite.format("*")).correct
+    assert judge(program, suite.format("test_even")).correct
+    assert judge(program.replace("== 0", "> 0"), suite.format("*")).reason == "fails test"
+
+
+def test_a_suite_that_calls_nothing_of_the_program_judges_nobody():
+    with pytest.raises(ValueError, match="calls nothing of the solution"):
+        judge(AREA, "import solution\n\ndef test():\n    assert 1 + 1 == 2\n")
+
+
+@pytest.mark.parametrize("before", ["test_cases = [1, 2]", "test_data = 3", "from unittest import TestCase"])
+def test_assertions_beside_names_like_tests(before: str):
+    tests = f"{before}\nfor r in [1, 2]:\n    assert Solution().area(r) == 3.14 * r * r\n"
+    program = "class Solution:\n    def area(self, r):\n        return 3.14 * r * r"
+    assert judge(program, {"functional": tests}).correct
+    assert judge(program.replace("3.14", "3"), {"functional": tests}).status == "wrong"
+
+
+def test_names_that_a_star_may_bring():
+    source = "import os\nfrom re import sub as s\nX = Y\ndef g(a=B):\n    c = h(a, c=[d for d in E])\n    print(c, X)\nclass K(L):\n    m = n\n    def f(self):\n        global Z\n        Z = s(os)\n        return __name__, Z\n"
+    assert code_pytest.free_names(source) == ["B", "E", "L", "Y", "h", "n"]
+    assert code_pytest.free_names("def one():\n    f = 1\ndef two():\n    return f(2)\n") == ["f"]
 
 
 # ---------------------------------------------------------------------------------------------------------

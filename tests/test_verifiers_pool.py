@@ -3,7 +3,9 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +43,8 @@ def verify(problem, response):
         if not flag.exists():
             flag.touch()
             os._exit(3)
+    if response == "metadata":
+        return Verdict(status="wrong", reason=str(sorted(problem.metadata.items())))
     return Verdict(status="correct", reward=1.0, reason=response)
 """
 
@@ -139,6 +143,31 @@ def test_verdicts_are_remembered_by_problem_and_response(pool: VerifierPool, tmp
 def test_errors_are_not_remembered(pool: VerifierPool, item: Make):
     assert pool.judge([item("raise", id="c")])[0].status == "error"
     assert all(id != "c" for _, id, *_ in pool._seen)
+
+
+UNSAFE = {"level": "none", "allow_unsafe": True, "url": "http://localhost:1/", "wall_s": 900.0, "memory_mb": 10**6}
+
+
+@pytest.mark.parametrize("settings", [{}, {"sandbox": {"level": "core"}}], ids=["none", "core"])
+def test_a_row_never_says_how_its_programs_are_isolated(settings: dict[str, Any], item: Make):
+    problem, response = item("metadata")
+    row = replace(problem, metadata={"sandbox": UNSAFE, "entry": "f"})
+    with VerifierPool(workers=1, timeout_s=5, settings=settings) as pool:
+        (verdict,) = pool.judge([(row, response)])
+    assert verdict.reason == str(sorted({"entry": "f", **settings}.items()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="without isolation programs are refused")
+def test_a_program_of_a_row_without_isolation_is_isolated():
+    program = "def f(x):\n    return len(open('/etc/passwd').read()) > 0"
+    metadata = {"tests": [[1, True]], "sandbox": {"level": "none", "allow_unsafe": True}}
+    row = Problem(id="p", domain="code", messages=(), verifier="code", metadata=metadata, solution=program)
+    with VerifierPool(workers=1, timeout_s=20) as pool:
+        (verdict,) = pool.judge([(row, f"#{program}")])
+        (fault,) = pool.faults([row])
+    assert verdict.status == "wrong"
+    assert fault is not None
+    assert "its own solution fails" in fault
 
 
 def test_closing_ends_workers_that_hang(item: Make):

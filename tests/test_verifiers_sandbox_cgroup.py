@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlzoo.types import Problem
 from rlzoo.verifiers.pool import VerifierPool
-from rlzoo.verifiers.sandbox import canary, cgroup, levels
+from rlzoo.verifiers.sandbox import canary, cgroup, client, levels
 from rlzoo.verifiers.sandbox.cgroup import Leaf, Place
 from rlzoo.verifiers.sandbox.client import Job, Sandbox, SandboxFault, pipe_within
 from rlzoo.verifiers.sandbox.leftovers import abandoned, claim
@@ -109,18 +111,16 @@ def controls(folder: Path, passed: str = "", maximum: str = "max") -> Path:
     return folder
 
 
-def test_version_2_beside_the_own_cgroup(tmp_path: Path):
-    """A user's service: the own cgroup holds processes, so it cannot limit others below it; the slice above it does."""
+def test_version_2_keeps_programs_below_the_own_cgroup(tmp_path: Path):
+    """A user's service: limits on it, of processors for example, hold for its programs too, so none leaves it."""
     above = controls(tmp_path / "fs/app.slice", "cpu memory pids\n")
-    own = controls(above / "run.scope")
-    (own / "cgroup.subtree_control").unlink()
+    own = controls(above / "run.scope", "")
     proc = machine(tmp_path, "0::/app.slice/run.scope\n", V2)
-    assert cgroup.places(proc) == [Place(above, 2)]
-    controls(own, maximum="1073741824")
+    assert cgroup.places(proc, ask=False) == []
     (own / "cgroup.subtree_control").unlink()
-    assert cgroup.places(proc) == []  # a limit on the run itself, which programs would evade
-    controls(above, "cpu pids\n")
     assert cgroup.places(proc) == []
+    (own / "cgroup.subtree_control").write_text("memory pids\n")
+    assert cgroup.places(proc) == [Place(own, 2)]
 
 
 def test_version_2_at_the_root(tmp_path: Path):
@@ -206,6 +206,43 @@ def test_bait_of_a_killed_worker_is_removed_by_the_next(tmp_path: Path, monkeypa
         assert kept.is_file()
     living.kill()
     living.wait()
+
+
+@linux
+@pytest.mark.parametrize("when", ["removed before", "held", "removed after"])
+def test_bait_that_another_start_takes_for_abandoned_is_made_again(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    taken: list[Path] = []
+
+    def late(folder: Path) -> int | None:
+        if taken:
+            return claim(folder)
+        taken.append(folder)
+        if when == "removed before":
+            folder.rmdir()
+        held = claim(folder)
+        if when == "removed after":
+            folder.rmdir()
+            return held
+        again = claim(folder)  # somebody else holds it
+        assert held is not None
+        os.close(held)
+        return again
+
+    monkeypatch.setattr(canary, "claim", late)
+    with canary._bait() as (secret, _, _):
+        assert Path(secret).parent not in taken
+        assert claim(Path(secret).parent) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@linux
+def test_no_bait_without_locks(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(canary, "claim", lambda folder: None)
+    with pytest.raises(SandboxFault, match="set TMPDIR"), canary._bait():
+        pass
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -294,6 +331,65 @@ def test_where_the_kernel_chose_the_supervisor_the_program_is_to_blame(open_leve
     sandbox._process.kill()
     assert sandbox.report()["end"] == "memory"
     assert not leaf.folder.exists()
+
+
+@linux
+def test_what_came_while_the_worker_slept_counts(open_level: Callable[[str], Sandbox], monkeypatch: pytest.MonkeyPatch):
+    """The worker is away for longer than it would wait; meanwhile the program has written and ended."""
+    sandbox = open_level("core")
+    look, looks = select.select, []
+
+    def late(*ends: Any) -> Any:
+        looks.append(1)
+        time.sleep(0.6 if len(looks) == 2 else 0.0)  # once the program has its job
+        return look(*ends)
+
+    monkeypatch.setattr(select, "select", late)
+    monkeypatch.setattr(client, "GRACE_S", -2.9)
+    outcome = sandbox.run(Job(work={"mode": "script", "program": "print(3)"}, wall_s=2.0))
+    assert (outcome.end, outcome.stdout) == ("exit", b"3\n")
+
+
+def kill_supervisor(sandbox: Sandbox) -> None:
+    assert sandbox._process is not None
+    sandbox._process.kill()
+    sandbox._process.wait()
+
+
+@linux
+def test_a_supervisor_killed_before_it_read_its_message_is_a_fault_of_the_sandbox(
+    open_level: Callable[[str], Sandbox],
+):
+    """The kernel then resets the connection instead of ending it."""
+    sandbox = open_level("core")
+    with contextlib.ExitStack() as stack:
+        (ask, _), (_, answer) = pipe_within(stack), pipe_within(stack)
+        work = {"mode": "script", "program": "import time\ntime.sleep(600)"}
+        sandbox.begin(Job(work=work, wall_s=60), ask.fileno(), answer.fileno())
+    assert sandbox._process is not None
+    assert sandbox._control is not None
+    sandbox._process.send_signal(signal.SIGSTOP)
+    sandbox._control.send(b'{"stop": true}')
+    kill_supervisor(sandbox)
+    with pytest.raises(SandboxFault, match="ended while a program ran"):
+        sandbox.report()
+
+
+@linux
+def test_a_supervisor_killed_while_a_program_floods_is_a_fault_of_the_sandbox(
+    open_level: Callable[[str], Sandbox], monkeypatch: pytest.MonkeyPatch
+):
+    sandbox = open_level("core")
+    take = client._take
+
+    def then_killed(end: Any, taken: bytearray, most: int) -> bool:
+        kill_supervisor(sandbox)
+        return take(end, taken, most)
+
+    monkeypatch.setattr(client, "_take", then_killed)
+    flood = {"mode": "script", "program": "import time\nprint('x' * 100, flush=True)\ntime.sleep(600)"}
+    with pytest.raises(SandboxFault, match="ended while a program ran"):
+        sandbox.run(Job(work=flood, wall_s=5, output_bytes=10))
 
 
 STAYING = next(attack for attack in resources.ATTACKS if attack.name == "children that ignore signals")

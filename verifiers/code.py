@@ -63,7 +63,7 @@ def gold_fault(problem: Problem) -> str | None:
     if tests.source:
         from rlzoo.verifiers.code_pytest import refusal
 
-        why = refusal(tests.source, problem.solution)
+        why = refusal(tests.source, problem.solution, check=tests.kind == "check")
         if why is not None:
             return f"the suite {why}"
     program = extract(problem.solution) or problem.solution if problem.solution else None

@@ -4,11 +4,13 @@ import ast
 import atexit
 import builtins
 import importlib.util
+import symtable
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
+from rlzoo.data import assertions
 from rlzoo.data.faults import RowFault
 from rlzoo.verifiers.code_tests import Fault, Tests
 from rlzoo.verifiers.sandbox import values
@@ -23,90 +25,162 @@ SUITE_MB = 1_024
 ASK, ANSWER = 5, 6
 """Descriptors of `suite.py`, which needs pytest to be imported."""
 PRINTED = {"capsys", "capfd", "capsysbinary", "capfdbinary", "redirect_stdout", "stdout"}
+DYNAMIC = {"eval", "exec", "globals", "vars"}
+"""By which suites read names that their text does not show."""
 PATCHED = {"monkeypatch", "patch"}
 """Names by which suites reach into the process of the solution, which is another one here."""
 
 
-def refusal(source: str, solution: str | None = None) -> str | None:
+def refusal(source: str, solution: str | None = None, *, check: bool = False) -> str | None:
     """Why this suite needs more than calls with data, in a line; None if nothing shows it. Nothing is run.
 
-    `solution`: the reference program, where there is one; tells classes from functions.
+    `solution`: the reference program, where there is one; tells classes from functions. `check`: the suite sees the
+    solution's names without importing them, and may hand one of them to a checker.
     """
     try:
         tree = ast.parse(source)
         classes = {node.name for node in ast.walk(ast.parse(solution or "")) if isinstance(node, ast.ClassDef)}
+        uses = _Uses(tree, check)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"is no Python: {type(error).__name__}"
-    names = _imported(tree)
+    if uses.everything and not uses.brought:
+        return "calls nothing of the solution that is not Python's own"
+    if uses.beside:
+        return f"takes {uses.beside[0]} from the solution beside what it checks, so that a program could make it right"
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
     functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load):
+        original = uses.of(node)
+        if original is not None:
             call = calls.get(id(node))
-            original = names[node.id]
             if original in classes and original != "Solution":
                 return f"needs the solution's own class {original}"
-            if call is None:
+            if call is None and isinstance(node, ast.Name) and id(node) not in uses.handed:
                 return f"uses the solution's {original} other than by calling it"
-            for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
+            for argument in (*call.args, *(keyword.value for keyword in call.keywords)) if call is not None else ():
                 if isinstance(argument, ast.Lambda) or (isinstance(argument, ast.Name) and argument.id in functions):
                     return f"hands a callable to the solution's {original}"
         word = node.arg if isinstance(node, ast.arg) else node.id if isinstance(node, ast.Name) else None
         word = node.attr if isinstance(node, ast.Attribute) else word
+        if uses.everything and word in DYNAMIC:
+            return f"looks up the solution's names while it runs, by {word}"
         if word in PRINTED:
             return "reads what the solution prints"
         if word in PATCHED:
             return "patches what the solution uses"
         if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
             sides = [node.left, *node.comparators]
-            if not any(isinstance(side, ast.Constant) for side in sides) and any(_asks(side, names) for side in sides):
+            if not any(isinstance(side, ast.Constant) for side in sides) and any(map(uses.within, sides)):
                 return "compares the identity of what the solution returns"
     return None
 
 
-def _imported(tree: ast.Module) -> dict[str, str]:
-    """Names of the suite that stand for the solution's, with the solution's own names.
+class _Uses:
+    """What in a suite stands for the solution's functions: names, and attributes of `Solution()`."""
 
-    After `import *` these are all names that the suite reads and neither binds nor has from Python.
-    """
-    found: dict[str, str] = {}
-    everything = False
-    bound = set(dir(builtins))
+    def __init__(self, tree: ast.Module, check: bool) -> None:
+        self.everything = check or MODULE in _stars(tree)
+        self.names = _imported(tree, self.everything)
+        """As the suite has them, with the solution's own."""
+        self.beside: list[str] = []
+        """What a suite reads of the solution that is not what its checker is given."""
+        self.handed: set[int] = set()
+        """Ids of nodes that name a function without calling it, and lose nothing by it."""
+        self._objects: set[str] = set()
+        checker = assertions.checker(tree) if check else None
+        self.brought = sorted(self.names)
+        """What the stub may put among the suite's own names."""
+        if checker is not None and checker.target is not None:
+            target = checker.target.partition(".")[0]
+            if target in self.names:
+                self.beside = [] if _stars(tree) else sorted(self.names.keys() - {target})
+                self.brought = [target]
+            self.names[checker.alias] = checker.alias
+            calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+            given = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id == checker.name]
+            self.handed |= {id(argument) for arguments in given for argument in arguments}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and len(node.targets) == 1:
+                self._follow(ast.unparse(node.targets[0]), node.value)
+
+    def _follow(self, target: str, value: ast.expr) -> None:
+        original = self.of(value)
+        if self._is_object(value):
+            self._objects.add(target)
+        elif original is not None:
+            self.names[target] = original
+            self.handed.add(id(value))
+
+    def _is_object(self, node: ast.expr) -> bool:
+        """Whether it is `Solution()`, or a name for it."""
+        if isinstance(node, ast.Call):
+            return isinstance(node.func, ast.Name) and self.names.get(node.func.id) == "Solution"
+        return isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in self._objects
+
+    def of(self, node: ast.AST) -> str | None:
+        """The solution's function that this node is, by its own name; None for anything else."""
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            return self.names.get(node.id)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and self._is_object(node.value):
+            return f"Solution.{node.attr}"
+        return None
+
+    def within(self, node: ast.AST) -> bool:
+        return any(self.of(part) is not None for part in ast.walk(node))
+
+
+def _imported(tree: ast.Module, everything: bool) -> dict[str, str]:
+    found = {name: name for name in free_names(ast.unparse(tree))} if everything else {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == MODULE:
-            everything |= any(one.name == "*" for one in node.names)
             found |= {one.asname or one.name: one.name for one in node.names if one.name != "*"}
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            bound |= {(one.asname or one.name).partition(".")[0] for one in node.names}
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            bound.add(node.name)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            bound.add(node.name)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            bound.add(node.id)
-    if everything:
-        read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-        found |= {name: name for name in read - bound}
     return found
 
 
-def _asks(node: ast.AST, names: dict[str, str]) -> bool:
-    return any(isinstance(part, ast.Name) and part.id in names for part in ast.walk(node))
+def _stars(tree: ast.Module) -> set[str | None]:
+    """Modules of which the suite imports everything."""
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {node.module for node in imports if any(one.name == "*" for one in node.names)}
+
+
+def free_names(source: str) -> list[str]:
+    """Names that a suite reads and neither binds nor has from Python: all that `import *` may bring it.
+
+    Anything more would let a program replace what the suite compares with, such as `abs` or `isclose`.
+    """
+    top = symtable.symtable(source, "suite.py", "exec")
+    read: set[str] = set()
+    bound = set(dir(builtins))
+    tables = [top]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            if table is top or symbol.is_global():
+                if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace():
+                    bound.add(symbol.get_name())
+                elif symbol.is_referenced():
+                    read.add(symbol.get_name())
+    return sorted(name for name in read - bound if not name.startswith("__"))
 
 
 def run(program: str, tests: Tests, settings: Settings) -> Fault | None:
     """What fails; None if every test passes. RowFault where the suite itself is no use."""
-    why = refusal(tests.source)
+    check = tests.kind == "check"
+    why = refusal(tests.source, check=check)
     if why is not None:
         raise RowFault("a suite that needs more than calls with values", why)
-    source = f"from {MODULE} import *\n{tests.source}" if tests.kind == "check" else tests.source
     within = opened(settings)
     beside = suite_sandbox(within.level)
     beside.start()
     job = Job(work={"mode": "serve", "program": program}, wall_s=settings.wall_s, memory_mb=settings.memory_mb)
-    suite = Job(work={"mode": "suite", "program": source}, wall_s=settings.wall_s + EXTRA_S, memory_mb=SUITE_MB)
+    work = {
+        "mode": "suite",
+        "program": tests.source,
+        "names": _Uses(ast.parse(tests.source), check).brought,
+        "check": check,
+    }
+    suite = Job(work=work, wall_s=settings.wall_s + EXTRA_S, memory_mb=SUITE_MB)
     with ExitStack() as stack:
         (ask_out, ask_in), (answer_out, answer_in) = pipe_within(stack), pipe_within(stack)
         within.begin(job, ask_out.fileno(), answer_in.fileno())
@@ -125,6 +199,8 @@ def run(program: str, tests: Tests, settings: Settings) -> Fault | None:
     if not outcomes:
         raise RowFault("a suite without a test")
     failed = [short(name.rpartition("::")[2]).strip("'") for name, result in outcomes if result != "passed"]
+    if not failed and not lines[-1]["calls"]:
+        raise RowFault("a suite that calls nothing of the solution")
     return Fault("wrong", f"fails {failed[0]}") if failed else None
 
 

@@ -33,6 +33,8 @@ Key = tuple[str, str, bool, str]
 
 LARGEST_CHUNK = 64
 CACHE_SIZE = 200_000
+SANDBOX = "sandbox"
+"""Metadata by which the run tells the verifier `code` how programs are isolated."""
 TASKS = 500
 """Chunks that a worker judges before a fresh one takes its place, so that no library's memory grows for good."""
 POLL_S = 0.2
@@ -57,7 +59,7 @@ class VerifierPool:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         """`timeout_s`: wall clock for one response; what workers import does not count. `memory_mb`: address space that a
-        worker may add to its own. `settings`: metadata of problems that do not set it themselves."""
+        worker may add to its own. `settings`: metadata of every problem, whatever a data set's row says there."""
         self.workers = workers
         self.timeout_s = timeout_s
         self._resolve = resolve or registered
@@ -135,10 +137,11 @@ class VerifierPool:
         return self._judge_fresh(items, _judge_gold)
 
     def _with_settings(self, problem: Problem) -> Problem:
-        missing = self._settings.keys() - problem.metadata.keys()
-        if not missing:
+        """The problem with the run's settings: how its programs are isolated is never for a data set's row to say."""
+        if not self._settings and SANDBOX not in problem.metadata:
             return problem
-        return replace(problem, metadata={**self._settings, **problem.metadata})
+        own = {name: value for name, value in problem.metadata.items() if name != SANDBOX}
+        return replace(problem, metadata={**own, **self._settings})
 
     def _recall(self, key: Key) -> Verdict:
         self._seen.move_to_end(key)

@@ -17,6 +17,7 @@ from rlzoo.verifiers.sandbox.leftovers import abandoned, claim
 PREFIX = "rlzoo-canary-"
 MEMORY_MB = 128
 MUST_WORK = "ok"
+TRIES = 3
 
 PROGRAM = r"""
 import os, sys, time
@@ -109,11 +110,9 @@ def _bait() -> Iterator[tuple[str, str, int]]:
     """A readable file outside, a path where nothing is, and an inheritable descriptor of the file."""
     for folder in abandoned(Path(tempfile.gettempdir()), PREFIX):
         shutil.rmtree(folder, ignore_errors=True)
-    with _end_deferred(), tempfile.TemporaryDirectory(prefix=PREFIX) as made:
-        folder = Path(made)
-        held = claim(folder)
+    with _end_deferred():
+        folder, held = _folder()
         try:
-            folder.chmod(0o777)
             secret = folder / "secret"
             secret.write_text("secret", encoding="ascii")
             descriptor = os.open(secret, os.O_RDONLY)
@@ -123,8 +122,27 @@ def _bait() -> Iterator[tuple[str, str, int]]:
             finally:
                 os.close(descriptor)
         finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
+
+
+def _folder() -> tuple[Path, int]:
+    """A new folder that everybody may write to, and the descriptor that holds it.
+
+    Another start may take it for abandoned before it is held. SandboxFault where that goes on, or the file system has no locks.
+    """
+    for _ in range(TRIES):
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        with contextlib.suppress(OSError):
+            held = claim(folder)
             if held is not None:
-                os.close(held)
+                try:
+                    folder.chmod(0o777)
+                    return folder, held
+                except OSError:
+                    os.close(held)
+        shutil.rmtree(folder, ignore_errors=True)
+    raise SandboxFault(f"no folder in {tempfile.gettempdir()} can be locked; set TMPDIR to one on a local file system")
 
 
 @contextlib.contextmanager

@@ -174,8 +174,8 @@ def _kill_all(folder: Path) -> None:
 def places(proc: Path = Path("/proc/self"), *, ask: bool = True) -> list[Place]:
     """Cgroups to try, most fitting first: version 2 before 1. `ask`: have the own one pass limits on, if it does not yet.
 
-    In version 2 a cgroup that holds processes cannot limit others below it, the root apart. So a place beside this
-    process's own cgroup is tried too, but only if no limit stands on its own, which programs would otherwise evade.
+    Always below the own one, whose limits of every kind then hold for programs too. In version 2 a cgroup that holds
+    processes cannot limit others below it, the root apart.
     """
     try:
         memberships = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
@@ -194,7 +194,7 @@ def places(proc: Path = Path("/proc/self"), *, ask: bool = True) -> list[Place]:
         for root, mounted in _mounts(mounts, version):
             if version in own and (root == "/" or own[version] == root or own[version].startswith(f"{root}/")):
                 below = own[version] if root == "/" else own[version].removeprefix(root)
-                found += _candidates(mounted, mounted / below.strip("/"), version, ask=ask)
+                found += _candidates(mounted / below.strip("/"), version, ask=ask)
                 break
     return found
 
@@ -211,15 +211,10 @@ def _mounts(lines: list[str], version: int) -> list[tuple[str, Path]]:
     return found
 
 
-def _candidates(mounted: Path, own: Path, version: int, *, ask: bool) -> list[Place]:
+def _candidates(own: Path, version: int, *, ask: bool) -> list[Place]:
     if version == 1:
         return [Place(own, 1)] if own.is_dir() else []
-    found = []
-    if _passes_memory_on(own, ask=ask):
-        found.append(Place(own, 2))
-    if own != mounted and _unlimited(own) and _passes_memory_on(own.parent, ask=False):
-        found.append(Place(own.parent, 2))
-    return found
+    return [Place(own, 2)] if _passes_memory_on(own, ask=ask) else []
 
 
 def _passes_memory_on(folder: Path, *, ask: bool) -> bool:
@@ -233,12 +228,5 @@ def _passes_memory_on(folder: Path, *, ask: bool) -> bool:
             finally:
                 os.close(descriptor)
         return needed <= set((folder / "cgroup.subtree_control").read_text(encoding="ascii").split())
-    except OSError:
-        return False
-
-
-def _unlimited(folder: Path) -> bool:
-    try:
-        return all((folder / name).read_text(encoding="ascii").strip() == "max" for name in ("memory.max", "pids.max"))
     except OSError:
         return False

@@ -213,11 +213,14 @@ class Sandbox:
 
     def finish(self) -> End:
         """End the program that `begin` started and everything below it; how it had ended, or `signal` if it had not."""
-        assert self._control is not None
-        with contextlib.suppress(OSError):
-            self._control.send(b'{"stop": true}')
+        self._stop()
         how = self.report()["end"]
         return "signal" if how == "stopped" else how
+
+    def _stop(self) -> None:
+        assert self._control is not None
+        with contextlib.suppress(OSError):  # it is gone, as `report` will find
+            self._control.send(b'{"stop": true}')
 
     def send(self, places: Mapping[int, int], job: Job) -> None:
         """Have the supervisor start a program with these descriptors, by their number there."""
@@ -258,7 +261,8 @@ class Sandbox:
             control = [self._control] if report is None else []
             sources: list[Any] = [*reading, *control]
             ready, writable, _ = select.select(sources, [*left], [], 0.5)
-            if time.monotonic() > given_up and self._control not in ready:  # what it said while we slept counts
+            told = self._control in ready if report is None else bool(ready)
+            if time.monotonic() > given_up and not told:  # what it said while we slept counts, and what was written
                 self.close()
                 raise SandboxFault("the sandbox's supervisor did not end a program at its limit")
             for end in writable:
@@ -266,8 +270,8 @@ class Sandbox:
             for end in reading:
                 if end in ready and not _take(end, taken[end], job.output_bytes) and not flooded:
                     flooded = True
-                    if report is None and self._control is not None:
-                        self._control.send(b'{"stop": true}')
+                    if report is None:
+                        self._stop()
             if report is None and self._control in ready:
                 report = self.report()
         how: End = "output" if flooded else report["end"]
@@ -279,7 +283,9 @@ class Sandbox:
     def report(self) -> dict[str, Any]:
         """How the job at hand ended, once the supervisor says so."""
         assert self._control is not None
-        answer = self._control.recv(65_536)
+        answer = b""
+        with contextlib.suppress(OSError):  # reset, by a supervisor that was killed before it read all
+            answer = self._control.recv(65_536)
         out_of_memory = self._leaf is not None and self._leaf.kills() > self._kills
         if not answer:
             self.close()

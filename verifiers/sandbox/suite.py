@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,10 @@ class Program:
         self.requests = os.fdopen(ASK, "wb", buffering=0)
         self.answers = os.fdopen(ANSWER, "rb")
         first = self._read()
-        self.names = first.get("ready", [])
+        told = first.get("ready")
+        names = [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
+        self.names = [name for name in names if name.isidentifier() and not name.startswith("__")]
+        self.calls = 0
         self.fault = None if "ready" in first else " ".join(map(str, first.get("load", ["the program does not load"])))
 
     def _read(self) -> dict[str, Any]:
@@ -44,6 +47,7 @@ class Program:
 
     def call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """The program's result; its exception where that is a builtin one, else SolutionError."""
+        self.calls += 1
         request = {"call": name, "args": values.pack(list(arguments)), "kwargs": values.pack(keywords)}
         self.requests.write(json.dumps(request).encode() + b"\n")
         answer = self._read()
@@ -77,8 +81,15 @@ def _copy_changes(arguments: tuple[Any, ...], after: Any) -> None:
             own.update(changed)
 
 
-def _stub(program: Program) -> types.ModuleType:
-    module = types.ModuleType("solution")
+def _stub(program: Program, names: Collection[str]) -> types.ModuleType:
+    """The module `solution`. `names`: all that `import *` may bring, where the suite has nothing of that name yet."""
+
+    class Stub(types.ModuleType):
+        @property
+        def __all__(self) -> list[str]:
+            return [name for name in program.names if name in names and not hasattr(sys.modules["suite"], name)]
+
+    module = Stub("solution")
 
     def remote(name: str) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
@@ -93,9 +104,8 @@ def _stub(program: Program) -> types.ModuleType:
         def __getattr__(self, name: str) -> Any:
             return remote(f"Solution.{name}")
 
-    for name in program.names if isinstance(program.names, list) else []:
-        if isinstance(name, str):
-            setattr(module, name, remote(name))
+    for name in program.names:
+        setattr(module, name, remote(name))
     if hasattr(module, "Solution"):
         setattr(module, "Solution", Solution)  # noqa: B010
     return module
@@ -104,8 +114,9 @@ def _stub(program: Program) -> types.ModuleType:
 class _Collected:
     """Gives pytest one module that was never a file, and keeps what became of each test."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, source: str, *, check: bool = False) -> None:
+        """`check`: the source sees the solution's names without importing them."""
+        self.source, self.check = source, check
         self.outcomes: dict[str, str] = {}
 
     @pytest.hookimpl(tryfirst=True)
@@ -113,6 +124,8 @@ class _Collected:
         module = types.ModuleType("suite")
         sys.modules["suite"] = module
         try:
+            if self.check:
+                exec("from solution import *", module.__dict__)
             exec(compile(self.source, "suite.py", "exec", dont_inherit=True), module.__dict__)
         except Exception as error:  # the program lacks what the suite imports, or fails what stands at its top
             self.outcomes[f"{type(error).__name__}: {error}"] = "failed"
@@ -123,7 +136,10 @@ class _Collected:
             def _getobj(self) -> types.ModuleType:
                 return module
 
-        if not any(name.lower().startswith("test") for name in vars(module)):
+            def istestfunction(self, obj: object, name: str) -> bool:
+                return getattr(obj, "__module__", None) != __name__ and super().istestfunction(obj, name)
+
+        if not any(map(_tests, vars(module), vars(module).values())):
             self.outcomes["suite"] = "passed"  # assertions at the top: to have come here is to have passed
         session.items = list(session.genitems(Suite.from_parent(session, path=Path("/suite.py"))))
         session.testscollected = len(session.items)
@@ -132,6 +148,12 @@ class _Collected:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome != "passed":
             self.outcomes[report.nodeid] = "failed" if self.outcomes.get(report.nodeid) == "failed" else report.outcome
+
+
+def _tests(name: str, value: object) -> bool:
+    """Whether something of the suite is meant for pytest: a function or class of its own, named like a test."""
+    own = isinstance(value, types.FunctionType | type) and getattr(value, "__module__", None) == "suite"
+    return own and name.lower().startswith("test")
 
 
 os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -146,12 +168,12 @@ def warm_up() -> None:
 def run_suite(job: dict[str, Any]) -> None:
     """Run `job["program"]`, a suite's source, against the program behind the descriptors."""
     program = Program()
-    sys.modules["solution"] = _stub(program)
-    collected = _Collected(job["program"])
+    sys.modules["solution"] = _stub(program, job["names"])
+    collected = _Collected(job["program"], check=job["check"])
     if program.fault is None:
         pytest.main(["/", *OPTIONS], plugins=[collected])
     else:
         collected.outcomes[program.fault] = "failed"
     for name, outcome in collected.outcomes.items():
         harness._write({"test": name[:200], "outcome": outcome})
-    harness._write({"end": len(collected.outcomes)})
+    harness._write({"end": len(collected.outcomes), "calls": program.calls})
