@@ -10,6 +10,8 @@ from rlzoo.data.tests_form import code_tests
 KEYWORDS = "def check(candidate):\n    assert candidate(nums = [1]) == 4\n\ncheck(Solution().f)"
 CLOSE = "def check(candidate):\n    assert abs(candidate(1) - 0.5) < 1e-6\n\ncheck(f)"
 
+UNIMPORTED = "import math\n\ndef test_f():\n    assert math.isclose(f(1), 0.5)\n"
+
 
 def call(function: str, *cases: tuple[list, object]) -> dict:
     inputs = ["\n".join(json.dumps(argument) for argument in arguments) for arguments, _ in cases]
@@ -52,6 +54,10 @@ def stdio(*cases: tuple[str, str]) -> dict:
         ("def test_f():\n    s = Solution()\n    assert s.f(1)\n", {"kind": "check", "functional": "def test_f():\n    s = Solution()\n    assert s.f(1)\n"}),
         ("METADATA = {}\n\ndef check(candidate):\n    assert candidate('a') == 'b'\n\ncheck(g)", call("g", (["a"], "b"))),
         ("from solution import f\ndef test_f():\n    assert f(1) == 1\n", {"kind": "pytest", "pytest": "from solution import f\ndef test_f():\n    assert f(1) == 1\n"}),
+        # without an import of the solution its names are put in front: no suite that would have none of them
+        ("def test_important():\n    assert f(1) == 2\n", call("f", ([1], 2))),
+        ("import math\ndef test_f():\n    assert f(1) == 2\n", call("f", ([1], 2))),
+        (UNIMPORTED, {"kind": "check", "functional": UNIMPORTED}),
         ({"pytest": "def test_f():\n    pass\n"}, {"kind": "pytest", "pytest": "def test_f():\n    pass\n"}),
     ],
 )  # fmt: skip

@@ -125,6 +125,7 @@ def test_a_result_in_a_list_of_one_is_right_where_all_are_expected_so():
     [
         ("METADATA = {}\n\ndef check(candidate):\n    assert candidate(a=1, b=2) == 3\n\ncheck(add)", ADD),
         ("def test_add():\n    s = Solution()\n    assert s.add(1, 2) == 3\n", METHOD),
+        ("import math\n\ndef test_add():\n    assert math.isclose(add(1, 2), 3)\n", ADD),
         ("from solution import add\nassert abs(add(1, 2) - 3) < 1e-9", ADD),
         ({"fn_name": "add", "inputs": [["a\u2028", "b"]], "outputs": ["a\u2028b"]}, ADD),
         ({"fn_name": "add", "inputs": [[]], "outputs": [3]}, "def add():\n    return 3"),

@@ -220,11 +220,11 @@ def _pytest(source: str) -> PytestTests:
 
 
 def _python(source: str, function: str | None) -> CallTests | CheckTests | PytestTests:
-    """`assert f(1, 2) == 3` lines as calls: every value must be a literal. What a pytest file, `check(candidate)` or
-    assertions about `Solution()` say may be more than that, and then stays as it is."""
+    """`assert f(1, 2) == 3` lines as calls: every value must be a literal. What a pytest file, `check(candidate)`, test
+    functions or assertions about `Solution()` say may be more than that, and then stays as it is."""
     tree = assertions.parsed(source)
-    imported, bare = assertions.imports_solution(tree), assertions.uses_class(tree)
-    if assertions.has_tests(tree) and (imported or ("import" in source and not bare)):
+    imported, tested = assertions.imports_solution(tree), assertions.has_tests(tree)
+    if tested and imported:
         return {"kind": "pytest", "pytest": source}
     if not assertions.asserts(tree):
         raise RowFault("tests without an assertion")
@@ -239,7 +239,7 @@ def _python(source: str, function: str | None) -> CallTests | CheckTests | Pytes
     except RowFault:
         if imported:
             return {"kind": "pytest", "pytest": source}
-        if check is not None or bare:
+        if check is not None or tested or assertions.uses_class(tree):
             return {"kind": "check", "functional": source}
         raise
     names = {check.target if check and case.function == check.alias else case.function for case in cases}
