@@ -12,6 +12,18 @@ CLOSE = "def check(candidate):\n    assert abs(candidate(1) - 0.5) < 1e-6\n\nche
 
 UNIMPORTED = "import math\n\ndef test_f():\n    assert math.isclose(f(1), 0.5)\n"
 
+BOUND = "candidate = Solution().f\nassert candidate(1) == 2"
+TWICE = "def check(candidate):\n    assert candidate(1) == 2\n\ncheck(f)\ncheck(g)"
+HARMLESS = """import sys
+sys.setrecursionlimit(10**6)
+INF, MOD = float("inf"), 10**9 + 7
+def test_f():
+    "Ones."
+    assert f(1) == 2
+test_f()
+print("passed", MOD)
+"""
+
 
 def call(function: str, *cases: tuple[list, object]) -> dict:
     inputs = ["\n".join(json.dumps(argument) for argument in arguments) for arguments, _ in cases]
@@ -57,6 +69,13 @@ def stdio(*cases: tuple[str, str]) -> dict:
         # without an import of the solution its names are put in front: no suite that would have none of them
         ("def test_important():\n    assert f(1) == 2\n", call("f", ([1], 2))),
         ("import math\ndef test_f():\n    assert f(1) == 2\n", call("f", ([1], 2))),
+        (BOUND, {"kind": "check", "functional": BOUND}),
+        (TWICE, {"kind": "check", "functional": TWICE}),
+        ("from solution import add as g\nassert g(1, 2) == 3", call("add", ([1, 2], 3))),
+        ("from solution import Solution as S\nassert S().f(1) == 3", call("Solution.f", ([1], 3))),
+        ("from solution import f as g\ndef check(h):\n    assert h(1) == 3\ncheck(g)", call("f", ([1], 3))),
+        ("import solution as g\nassert g(1) == 3", {"kind": "pytest", "pytest": "import solution as g\nassert g(1) == 3"}),
+        (HARMLESS, call("f", ([1], 2))),
         (UNIMPORTED, {"kind": "check", "functional": UNIMPORTED}),
         ({"pytest": "def test_f():\n    pass\n"}, {"kind": "pytest", "pytest": "def test_f():\n    pass\n"}),
     ],
@@ -95,6 +114,11 @@ def test_a_row_may_name_the_function_apart_from_the_tests():
         ("assert f(x) == 2", "no comparison with a literal"),
         ("assert f(1) == {1, 2}", "no comparison with a literal"),
         ("assert f(*[1]) == 2", "no comparison with a literal"),
+        ("put(1, 1)\nassert get(1) == 1", "not a plain list"),
+        ("x = put(1, 1)\nassert get(1) == 1", "not a plain list"),
+        ("print(put(1, 1))\nassert get(1) == 1", "not a plain list"),
+        ("import sys\nsys.modules['random'] = None\nassert f(1) == 1", "not a plain list"),
+        ("candidate = f\nassert candidate(1) == 2", "the tests define themselves"),
         ("for n in range(3):\n    assert f(n) == n", "not a plain list"),
         ("assert Solution(1).f(1) == 2", "other than a function"),
         ("from solution import f\ndef test_f(: pass", "no Python"),

@@ -8,6 +8,8 @@ from rlzoo.data.faults import RowFault, short
 
 MODULE = "solution"
 """What pytest files import the response as."""
+INERT = {"Solution", "bool", "dict", "float", "frozenset", "int", "list", "range", "set", "str", "tuple"}
+"""Calls of these leave no trace."""
 
 
 class Case(NamedTuple):
@@ -78,26 +80,71 @@ def checker(tree: ast.Module) -> Checker | None:
 
 
 def cases(tree: ast.Module) -> list[Case]:
-    """All assertions as calls. RowFault where one is more than a comparison of a call with a literal."""
-    return [_case(statement) for statement in _plain(tree)]
+    """All assertions as calls. RowFault where one is more than a comparison of a call with a literal, or where what stands
+    around them may change what it says."""
+    found = [_case(statement) for statement in _plain(tree)]
+    own = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    if both := own.intersection(case.function.partition(".")[0] for case in found):
+        raise RowFault("an assertion about a name that the tests define themselves", ", ".join(sorted(both)))
+    return found
+
+
+def solution_name(tree: ast.Module, function: str) -> str:
+    """What the solution calls `function`, which the tests may have imported under another name. RowFault for a module."""
+    first, dot, method = function.partition(".")
+    for node in ast.walk(tree):
+        for one in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            if first == (one.asname or one.name.partition(".")[0]):
+                if isinstance(node, ast.Import):
+                    raise RowFault("a test calls something other than a function by its name", function)
+                return f"{one.name}{dot}{method}"
+    return function
 
 
 def _plain(tree: ast.Module) -> Iterator[ast.Assert]:
     """All assertions; RowFault where a test is more than a list of them."""
+    check = checker(tree)
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    modules = {one.asname or one.name for node in tree.body if isinstance(node, ast.Import) for one in node.names}
+
+    def only_runs(call: ast.Call) -> bool:
+        """Whether it only runs assertions that stand here anyway, prints, or sets something of a library."""
+        name = call.func.id if isinstance(call.func, ast.Name) else None
+        if check is not None and name == check.name:
+            return len(call.args) == 1 and not call.keywords and _callable(call.args[0]) == check.target
+        if name in functions:
+            return not call.args and not call.keywords
+        owner = call.func.value if isinstance(call.func, ast.Attribute) else None
+        outside = name == "print" or (isinstance(owner, ast.Name) and owner.id in modules - {MODULE})
+        return outside and all(map(_inert, (*call.args, *(keyword.value for keyword in call.keywords))))
+
     for node in tree.body:
         body = node.body if isinstance(node, ast.FunctionDef) else [node]
         for statement in body:
             if isinstance(statement, ast.Assert):
                 yield statement
+            elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+                if not only_runs(statement.value):
+                    raise RowFault("assertions that are not a plain list", short(ast.unparse(statement)))
             elif not _harmless(statement):
                 raise RowFault("assertions that are not a plain list", type(statement).__name__)
 
 
 def _harmless(statement: ast.stmt) -> bool:
-    """Imports, docstrings, constants such as METADATA = {}, and the call of check itself: nothing that a case needs."""
-    if isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass | ast.Assign):
+    """Imports, docstrings and constants such as METADATA = {}: nothing that a case needs."""
+    if isinstance(statement, ast.Assign):
+        places = [part for target in statement.targets for part in ast.walk(target)]
+        return _inert(statement.value) and not any(isinstance(part, ast.Attribute | ast.Subscript) for part in places)
+    if isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass):
         return True
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant | ast.Call)
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _inert(value: ast.expr) -> bool:
+    """Whether an expression calls nothing but the like of `float("inf")`, so that no case can tell if it was worked out."""
+    calls = [node for node in ast.walk(value) if isinstance(node, ast.Call)]
+    return all(isinstance(call.func, ast.Name) and call.func.id in INERT for call in calls)
 
 
 def _case(statement: ast.Assert) -> Case:

@@ -236,16 +236,16 @@ def _python(source: str, function: str | None) -> CallTests | CheckTests | Pytes
         check = check._replace(target=function)
     try:
         cases = assertions.cases(tree)
+        called = {check.target if check and case.function == check.alias else case.function for case in cases}
+        named = sorted({assertions.solution_name(tree, name) for name in called if name})
     except RowFault:
         if imported:
             return {"kind": "pytest", "pytest": source}
         if check is not None or tested or assertions.uses_class(tree):
             return {"kind": "check", "functional": source}
         raise
-    names = {check.target if check and case.function == check.alias else case.function for case in cases}
-    named = [name for name in names if name]
     if len(named) != 1:
-        raise RowFault("assertions about more than one function", ", ".join(sorted(named)))
+        raise RowFault("assertions about more than one function", ", ".join(named))
     return {
         "kind": "call",
         "fn_name": named[0],
