@@ -58,7 +58,9 @@ def stdio(*cases: tuple[str, str]) -> dict:
         ([{"input": "abc", "output": "", "type": "functional", "fn_name": "f"}], call("f", (["abc"], ""))),
         # guru's functional, MBPP's list, HumanEval's check
         ({"functional": "def check(candidate):\n    assert candidate(2) == 4\n\ncheck(Solution().f)"}, call("Solution.f", ([2], 4))),
-        (["assert f((1, 2), {'a': -1.5}) == (1, None)", "assert f([], {}) is True"], call("f", ([[1, 2], {"a": -1.5}], [1, None]), ([[], {}], True))),
+        (["assert f((1, 2), {'a': -1.5}) == (1, None)", "assert f([], {}) is True"], {**call("f", ([], [1, None]), ([], True)), "inputs": ["(1, 2)\n{'a': -1.5}", "[]\n{}"], "literals": True}),
+        (["assert f([1, 2], {'a': -1.5}) == (1, None)"], call("f", ([[1, 2], {"a": -1.5}], [1, None]))),
+        ("def check(g):\n    assert g([(1, 'a\\nb')], {1: {2}}) == 1\ncheck(f)", {**call("f", ([], 1)), "inputs": ["[(1, 'a\\nb')]\n{1: {2}}"], "literals": True}),
         # what is more than a list of literal comparisons stays with its check
         (KEYWORDS, {"kind": "check", "functional": KEYWORDS}),
         (CLOSE, {"kind": "check", "functional": CLOSE}),
@@ -139,6 +141,12 @@ def test_a_row_may_name_the_function_apart_from_the_tests():
         ({"kind": "call", "fn_name": "f"}, "not known"),
         ({"fn_name": "f", "inputs": [{"x": 1}], "outputs": [1]}, "by keywords"),
         ("assert f(x=1) == 2", "by keywords"),
+        ("assert f(...) == 2", "no comparison with a literal"),
+        (f"assert f(0x{'f' * 5000}) == 2", "too long"),
+        (
+            {"kind": "call", "fn_name": "f", "inputs": ["[1]\nf()"], "outputs": ["1"], "literals": True},
+            "no Python literal",
+        ),
         ({"fn_name": "f", "inputs": [[1]], "outputs": [float("nan")]}, "no JSON"),
     ],
 )

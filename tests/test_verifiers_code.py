@@ -97,6 +97,7 @@ def test_every_form_of_tests(form: str):
         (base64.b64encode(zlib.compress(pickle.dumps(print))).decode(), "never unpickled"),
         (17, "not known (17)"),
         ({"kind": "call", "fn_name": "f", "inputs": ["abc"], "outputs": ["1"]}, "no JSON"),
+        ({"kind": "call", "fn_name": "f", "inputs": ["(1,"], "outputs": ["1"], "literals": True}, "no Python literal"),
         ([{"input": "1", "output": "2", "testtype": "functional"}], "that nothing names"),
     ],
 )
@@ -128,12 +129,16 @@ def test_a_result_in_a_list_of_one_is_right_where_all_are_expected_so():
         ("import math\n\ndef test_add():\n    assert math.isclose(add(1, 2), 3)\n", ADD),
         ("from solution import add\nassert abs(add(1, 2) - 3) < 1e-9", ADD),
         ({"fn_name": "add", "inputs": [["a\u2028", "b"]], "outputs": ["a\u2028b"]}, ADD),
+        ("assert add([(1, 2), (1, 2)], 3) == (1, 3)", "def add(a, b):\n    return len(set(a)), b"),
         ({"fn_name": "add", "inputs": [[]], "outputs": [3]}, "def add():\n    return 3"),
     ],
 )
 def test_what_a_reader_of_tests_could_spoil_on_the_way(tests: Any, program: str):
     assert judge(program, tests).correct, judge(program, tests).reason
-    assert judge(program.replace("a + b", "a").replace("return 3", "return 4"), tests).status == "wrong"
+    assert (
+        judge(program.replace("a + b", "a").replace("return 3", "return 4").replace("set(a)", "a"), tests).status
+        == "wrong"
+    )
 
 
 def test_a_solution_that_fails_its_own_tests_is_found():

@@ -1,5 +1,6 @@
 """What a program is held against, out of the one form of tests (`rlzoo/data/tests_form.py`), and when two results are equal."""
 
+import ast
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,16 +61,17 @@ def read_tests(metadata: Mapping[str, Any]) -> Tests:
 
 
 def _calls(tests: CallTests, grants: tuple[str, ...]) -> Tests:
+    read, form = (ast.literal_eval, "Python literal") if tests.get("literals") else (json.loads, "JSON")
     try:
-        arguments = [[json.loads(line) for line in text.split("\n") if line] for text in tests["inputs"]]
+        arguments = [[read(line) for line in text.split("\n") if line] for text in tests["inputs"]]
         expected = [json.loads(text) for text in tests["outputs"]]
-    except (ValueError, RecursionError) as fault:  # a form that was made by hand
-        raise RowFault("a test's argument or result is no JSON", str(fault)) from fault
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as fault:  # a form that was made by hand
+        raise RowFault(f"a test's argument or result is no {form}", str(fault)) from fault
     return Tests(
         kind="calls",
         inputs=[values.pack(each) for each in arguments],
         expected=expected,
-        wrapped=tests.get("wrapped", False),
+        wrapped=bool(tests.get("wrapped")),
         entry=tests["fn_name"],
         grants=grants,
     )

@@ -1,6 +1,7 @@
 """Assertions as data: what `assert f(1, 2) == 3` calls with which values. Python text is parsed, and nothing is executed."""
 
 import ast
+import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,9 +18,10 @@ class Case(NamedTuple):
 
     function: str
     """`f`, or `Solution.f` for `Solution().f`."""
-    arguments: list[Any]
+    arguments: list[ast.expr]
+    """Literals."""
     expected: Any
-    """JSON values, tuples as lists."""
+    """A JSON value, tuples as lists."""
 
 
 class Checker(NamedTuple):
@@ -158,7 +160,9 @@ def _case(statement: ast.Assert) -> Case:
         raise RowFault("an assertion that is no comparison with a literal", short(ast.unparse(test)))
     if call.keywords:
         raise RowFault("tests that call a function by keywords", short(ast.unparse(test)))
-    return Case(_callable(call.func), [_literal(argument) for argument in call.args], _literal(test.comparators[0]))
+    for argument in call.args:
+        _literal(argument)
+    return Case(_callable(call.func), call.args, _expected(test.comparators[0]))
 
 
 def _callable(node: ast.expr) -> str:
@@ -176,15 +180,48 @@ def _callable(node: ast.expr) -> str:
 def is_literal(text: str) -> bool:
     """Whether `text` is a Python literal: a number, a quoted text, True, None, or a structure of such."""
     try:
-        ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        _literal(text)
+    except RowFault:
         return False
     return True
 
 
-def _literal(node: ast.expr) -> Any:
+def in_lines(cases: list[Case]) -> tuple[list[str], bool]:
+    """Of each case the arguments, one a line, and whether as Python literals: if any is or holds a tuple, which a function
+    may need to put into a set, or is otherwise no JSON. Else as JSON."""
     try:
-        return _as_json(ast.literal_eval(node))
+        return ["\n".join(map(_json, case.arguments)) for case in cases], False
+    except (TypeError, ValueError):
+        pass
+    try:
+        return ["\n".join(map(ast.unparse, case.arguments)) for case in cases], True
+    except ValueError as fault:
+        raise RowFault("a number in a test is too long", str(fault)) from fault
+
+
+def _json(node: ast.expr) -> str:
+    """ValueError or TypeError for what JSON would not give back as it was."""
+    value = _literal(node)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if json.loads(text) != value:
+        raise ValueError("a tuple, or a key that is no text")
+    return text
+
+
+def _literal(source: ast.expr | str) -> Any:
+    try:
+        tree = ast.parse(source.strip(), mode="eval").body if isinstance(source, str) else source
+        if any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(tree)):
+            raise ValueError("an ellipsis")
+        return ast.literal_eval(tree)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as fault:
+        told = source if isinstance(source, str) else ast.unparse(source)
+        raise RowFault("an assertion that is no comparison with a literal", short(told)) from fault
+
+
+def _expected(node: ast.expr) -> Any:
+    try:
+        return _as_json(_literal(node))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as fault:
         raise RowFault("an assertion that is no comparison with a literal", short(ast.unparse(node))) from fault
 
