@@ -151,7 +151,9 @@ def test_rows_of_many_kinds_in_one_file_get_the_verifiers_that_can_judge_them(tm
         ("logic", "12", {"verifier": "logic"}, "logic"),
     ],
 )
-def test_puzzles_are_for_logic_and_numbers_for_maths(tmp_path: Path, domain: str, answer: str, more: dict, verifier: str):
+def test_puzzles_are_for_logic_and_numbers_for_maths(
+    tmp_path: Path, domain: str, answer: str, more: dict, verifier: str
+):
     row = {"prompt": "How many?", "domain": domain, "answer": answer, **more}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
     found = source(str(tmp_path / "rows.jsonl"), test=0, validation=0).problem("train", 0)

@@ -154,6 +154,13 @@ def test_without_constraints_the_answer_is_compared_as_data(answer: str, respons
     assert logic.verify(problem("logic", answer), response).correct is correct
 
 
+def test_null_is_what_columns_hold_for_no_value():
+    assert logic.verify(problem("logic", "cat", kind=None), "<answer>cat</answer>").correct
+    free = {"kind": "assignment", "variables": {"ann": [1, 2]}, "different": None, "constraints": None}
+    assert logic.verify(problem("logic", **free), "#ann=2").correct
+    assert logic.gold_fault(problem("logic", "cat", kind=None)) is None
+
+
 def test_golds_of_puzzles():
     assert logic.gold_fault(problem("logic", "ann=1, bob=2, cat=3", **HOUSES)) is None
     assert logic.gold_fault(problem("logic", **HOUSES)) is None

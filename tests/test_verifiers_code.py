@@ -20,13 +20,14 @@ from typing import Any
 import pytest
 
 from rlzoo import config as configuration
+from rlzoo.data.faults import RowFault
 from rlzoo.data.procedural import code as embedded
 from rlzoo.data.procedural import maths
 from rlzoo.engine.isolation import find_isolation, worker_settings
 from rlzoo.errors import UnmetNeed
 from rlzoo.types import Problem, Verdict
 from rlzoo.verifiers import code, code_pytest
-from rlzoo.verifiers.code_tests import same_output, same_result
+from rlzoo.verifiers.code_tests import read_tests, same_output, same_result
 from rlzoo.verifiers.sandbox import levels, values
 from rlzoo.verifiers.sandbox.client import SandboxFault
 
@@ -108,6 +109,19 @@ def test_tests_that_cannot_be_used_are_the_datas_fault(tests: Any, why: str):
     with pytest.raises(ValueError, match=r"problem 'p': .*Give it other metadata.tests") as told:
         code.verify(problem, "#x")
     assert why in str(told.value)
+
+
+@pytest.mark.parametrize("grants", ["fork", ["forks"], {"fork": True}, [None], 7])
+def test_grants_are_a_list_of_known_names(grants: Any):
+    with pytest.raises(RowFault, match=r"grants is no list of known names .*known: socketpair, fork"):
+        read_tests({"tests": [[1, 2]], "grants": grants})
+
+
+def test_null_is_what_columns_hold_for_no_value():
+    assert read_tests({"tests": [[1, 2]], "grants": None}).grants == ()
+    assert read_tests({"tests": [[1, 2]], "grants": ["fork"]}).grants == ("fork",)
+    call = {"kind": "call", "fn_name": "f", "inputs": ["1"], "outputs": ["1"], "wrapped": None, "literals": None}
+    assert read_tests({"tests": call, "entry": None}).kind == "calls"
 
 
 def test_a_result_in_a_list_of_one_is_right_where_all_are_expected_so():

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, NamedTuple
 
-from rlzoo.data.faults import RowFault
+from rlzoo.data.faults import RowFault, short
 from rlzoo.data.tests_form import CallTests, code_tests, is_form
 from rlzoo.verifiers.sandbox import values
+from rlzoo.verifiers.sandbox.seccomp import GRANTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ def read_tests(metadata: Mapping[str, Any]) -> Tests:
     them: an expression of x, or `f`. RowFault for what cannot be used.
     """
     raw = metadata.get("tests")
-    grants = tuple(sorted(metadata.get("grants", ())))
+    grants = _grants(metadata.get("grants") or ())
     if raw is None:
         raise RowFault("no tests", "metadata has no 'tests'")
     if _pairs(raw):
@@ -58,6 +59,13 @@ def read_tests(metadata: Mapping[str, Any]) -> Tests:
     if tests["kind"] == "pytest":
         return Tests(kind="pytest", source=tests["pytest"], grants=grants)
     return Tests(kind="check", source=tests["functional"], grants=grants)
+
+
+def _grants(value: object) -> tuple[str, ...]:
+    names = {str(name) for name in value} if isinstance(value, list | tuple) else {"no list"}
+    if not names.issubset(GRANTED):
+        raise RowFault("metadata.grants is no list of known names", f"{short(value)}; known: {', '.join(GRANTED)}")
+    return tuple(sorted(names))
 
 
 def _calls(tests: CallTests, grants: tuple[str, ...]) -> Tests:

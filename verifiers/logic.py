@@ -31,7 +31,7 @@ LONGEST = 10_000
 
 def verify(problem: Problem, response: str) -> Verdict:
     """Correct if the final answer keeps every constraint of the problem's metadata."""
-    kind = problem.metadata.get("kind", VALUE)
+    kind = _kind(problem)
     if kind != VALUE and (not isinstance(kind, str) or kind not in KINDS):
         known = ", ".join((*KINDS, VALUE))
         raise ValueError(f"problem {problem.id!r} has metadata.kind {kind!r}; this verifier knows {known}")
@@ -56,12 +56,18 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 def extract(problem: Problem, response: str) -> str | None:
     """The answer that is judged."""
-    return tagged_answer(response) if problem.metadata.get("kind", VALUE) == VALUE else final_answer(response)
+    return tagged_answer(response) if _kind(problem) == VALUE else final_answer(response)
+
+
+def _kind(problem: Problem) -> Any:
+    """`metadata["kind"]`; also null, as columns hold where other rows have one, is the default."""
+    kind = problem.metadata.get("kind")
+    return VALUE if kind is None else kind
 
 
 def gold_fault(problem: Problem) -> str | None:
     """Why no response could be judged, or which constraint the problem's own answer breaks; None if it keeps all."""
-    tagged = problem.metadata.get("kind", VALUE) == VALUE
+    tagged = _kind(problem) == VALUE
     answer = "0" if problem.answer is None else problem.answer
     try:
         verdict = verify(problem, f"<answer>{answer}</answer>" if tagged else f"\\boxed{{{answer}}}")
@@ -136,11 +142,11 @@ def assignment_fault(found: str, metadata: Mapping[str, Any]) -> str | None:
     for name, value in given.items():
         if value not in map(str, variables[name]):
             return f"{name} cannot be {value[:40]}"
-    for group in metadata.get("different", ()):
+    for group in metadata.get("different") or ():
         values = [given[name] for name in group]
         if len(set(values)) < len(values):
             return f"two of {', '.join(group)} are equal"
-    for left, relation, right in metadata.get("constraints", ()):
+    for left, relation, right in metadata.get("constraints") or ():
         if relation not in RELATIONS:
             raise ValueError(f"constraint {relation!r} is unknown; known: {', '.join(RELATIONS)}")
         if not RELATIONS[relation](given[left], given.get(str(right), str(right))):

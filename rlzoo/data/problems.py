@@ -264,7 +264,9 @@ class _Reader:
         if problem.verifier in ("maths", "choice") and problem.answer is None:
             raise RowFault("no 'answer'", f"the verifier {problem.verifier!r} compares with it")
         if problem.verifier == "logic" and problem.answer is None and problem.metadata.get("kind") in (None, "value"):
-            raise RowFault("no 'answer'", "the verifier 'logic' compares with it, where metadata.kind names no constraints")
+            raise RowFault(
+                "no 'answer'", "the verifier 'logic' compares with it, where metadata.kind names no constraints"
+            )
         if problem.verifier == "code" and not problem.metadata.get("tests"):
             raise RowFault("no tests", "the verifier 'code' runs them")
 
