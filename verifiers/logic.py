@@ -43,7 +43,7 @@ def verify(problem: Problem, response: str) -> Verdict:
     if len(found) > LONGEST:
         fault: str | None = f"an answer of {len(found)} characters"
     else:
-        fault = value_fault(found, problem.answer or "") if kind == VALUE else KINDS[kind](found, problem.metadata)
+        fault = value_fault(found, problem.answer or "") if kind == VALUE else _constraint_fault(problem, kind, found)
     if fault is None:
         return Verdict(
             status="correct",
@@ -52,6 +52,19 @@ def verify(problem: Problem, response: str) -> Verdict:
             extracted=found,
         )
     return Verdict(status="wrong", reason=fault, extracted=found[:LONGEST])
+
+
+def _constraint_fault(problem: Problem, kind: str, found: str) -> str | None:
+    """Which constraint is broken. ValueError where metadata cannot be read, which is never the response's fault."""
+    try:
+        return KINDS[kind](found, problem.metadata)
+    except (ValueError, MemoryError):
+        raise
+    except Exception as fault:
+        told = f"{type(fault).__name__}: {fault}"
+        raise ValueError(
+            f"problem {problem.id!r}: metadata of kind {kind!r} are incomplete or no such data: {told}"
+        ) from fault
 
 
 def extract(problem: Problem, response: str) -> str | None:
@@ -73,8 +86,6 @@ def gold_fault(problem: Problem) -> str | None:
         verdict = verify(problem, f"<answer>{answer}</answer>" if tagged else f"\\boxed{{{answer}}}")
     except ValueError as fault:
         return str(fault)
-    except (KeyError, TypeError) as fault:
-        return f"metadata of kind {problem.metadata.get('kind')!r} are incomplete: {type(fault).__name__}: {fault}"
     if problem.answer is None or verdict.correct:
         return None
     return f"its own answer {problem.answer!r} is wrong: {verdict.reason}"
@@ -209,11 +220,17 @@ def _grid(found: str) -> list[list[int]] | None:
 
 
 def _json(found: str) -> Any:
-    """The answer as JSON; None if it is none. Only small numbers are read."""
+    """The answer as JSON; None if it is none, as NaN, which does not equal itself. Only small numbers are read."""
     try:
-        return json.loads(found, parse_int=lambda text: int(text) if len(text) < 10 else text)
+        return json.loads(
+            found, parse_int=lambda text: int(text) if len(text) < 10 else text, parse_constant=_no_constant
+        )
     except (ValueError, RecursionError):
         return None
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
 
 
 def _number(text: str) -> float:
