@@ -146,6 +146,8 @@ def test_fingerprint_follows_the_content(tmp_path: Path):
         ),
         ({"prompt": [{"role": "assistant", "content": "a"}], "answer": "2"}, "ends with an assistant turn"),
         ({"prompt": "a"}, "no 'answer': row 2"),
+        ({"prompt": "a", "domain": "logic"}, "no 'answer': row 2 (the verifier 'logic'"),
+        ({"prompt": "a", "verifier": "logic", "metadata": {"kind": None}}, "no 'answer': row 2 (the verifier 'logic'"),
         ({"prompt": "a", "answer": ["2"]}, "'answer' is list, expected text or a number: row 2"),
         (
             {"prompt": "a", "answer": "2", "split": "exam"},
@@ -165,6 +167,11 @@ def test_a_bad_row_is_named(tmp_path: Path, row, message: str):
     assert "1 of 2 rows cannot be used" in str(error.value)
     skipping = source(write(tmp_path, [ROWS[0], row]), skip_bad=0.5)
     assert sum(skipping.size(split) for split in SPLITS) == 1
+
+
+def test_a_puzzle_with_constraints_needs_no_answer(tmp_path: Path):
+    row = {"prompt": "a", "verifier": "logic", "metadata": {"kind": "order", "below": [["1", "2"]]}}
+    assert source(write(tmp_path, [row]), test=0, validation=0).problem("train", 0).answer is None
 
 
 def test_two_rows_with_one_id(tmp_path: Path):

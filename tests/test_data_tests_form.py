@@ -10,6 +10,20 @@ from rlzoo.data.tests_form import code_tests
 KEYWORDS = "def check(candidate):\n    assert candidate(nums = [1]) == 4\n\ncheck(Solution().f)"
 CLOSE = "def check(candidate):\n    assert abs(candidate(1) - 0.5) < 1e-6\n\ncheck(f)"
 
+UNIMPORTED = "import math\n\ndef test_f():\n    assert math.isclose(f(1), 0.5)\n"
+
+BOUND = "candidate = Solution().f\nassert candidate(1) == 2"
+TWICE = "def check(candidate):\n    assert candidate(1) == 2\n\ncheck(f)\ncheck(g)"
+HARMLESS = """import sys
+sys.setrecursionlimit(10**6)
+INF, MOD = float("inf"), 10**9 + 7
+def test_f():
+    "Ones."
+    assert f(1) == 2
+test_f()
+print("passed", MOD)
+"""
+
 
 def call(function: str, *cases: tuple[list, object]) -> dict:
     inputs = ["\n".join(json.dumps(argument) for argument in arguments) for arguments, _ in cases]
@@ -44,7 +58,9 @@ def stdio(*cases: tuple[str, str]) -> dict:
         ([{"input": "abc", "output": "", "type": "functional", "fn_name": "f"}], call("f", (["abc"], ""))),
         # guru's functional, MBPP's list, HumanEval's check
         ({"functional": "def check(candidate):\n    assert candidate(2) == 4\n\ncheck(Solution().f)"}, call("Solution.f", ([2], 4))),
-        (["assert f((1, 2), {'a': -1.5}) == (1, None)", "assert f([], {}) is True"], call("f", ([[1, 2], {"a": -1.5}], [1, None]), ([[], {}], True))),
+        (["assert f((1, 2), {'a': -1.5}) == (1, None)", "assert f([], {}) is True"], {**call("f", ([], [1, None]), ([], True)), "inputs": ["(1, 2)\n{'a': -1.5}", "[]\n{}"], "literals": True}),
+        (["assert f([1, 2], {'a': -1.5}) == (1, None)"], call("f", ([[1, 2], {"a": -1.5}], [1, None]))),
+        ("def check(g):\n    assert g([(1, 'a\\nb')], {1: {2}}) == 1\ncheck(f)", {**call("f", ([], 1)), "inputs": ["[(1, 'a\\nb')]\n{1: {2}}"], "literals": True}),
         # what is more than a list of literal comparisons stays with its check
         (KEYWORDS, {"kind": "check", "functional": KEYWORDS}),
         (CLOSE, {"kind": "check", "functional": CLOSE}),
@@ -52,6 +68,17 @@ def stdio(*cases: tuple[str, str]) -> dict:
         ("def test_f():\n    s = Solution()\n    assert s.f(1)\n", {"kind": "check", "functional": "def test_f():\n    s = Solution()\n    assert s.f(1)\n"}),
         ("METADATA = {}\n\ndef check(candidate):\n    assert candidate('a') == 'b'\n\ncheck(g)", call("g", (["a"], "b"))),
         ("from solution import f\ndef test_f():\n    assert f(1) == 1\n", {"kind": "pytest", "pytest": "from solution import f\ndef test_f():\n    assert f(1) == 1\n"}),
+        # without an import of the solution its names are put in front: no suite that would have none of them
+        ("def test_important():\n    assert f(1) == 2\n", call("f", ([1], 2))),
+        ("import math\ndef test_f():\n    assert f(1) == 2\n", call("f", ([1], 2))),
+        (BOUND, {"kind": "check", "functional": BOUND}),
+        (TWICE, {"kind": "check", "functional": TWICE}),
+        ("from solution import add as g\nassert g(1, 2) == 3", call("add", ([1, 2], 3))),
+        ("from solution import Solution as S\nassert S().f(1) == 3", call("Solution.f", ([1], 3))),
+        ("from solution import f as g\ndef check(h):\n    assert h(1) == 3\ncheck(g)", call("f", ([1], 3))),
+        ("import solution as g\nassert g(1) == 3", {"kind": "pytest", "pytest": "import solution as g\nassert g(1) == 3"}),
+        (HARMLESS, call("f", ([1], 2))),
+        (UNIMPORTED, {"kind": "check", "functional": UNIMPORTED}),
         ({"pytest": "def test_f():\n    pass\n"}, {"kind": "pytest", "pytest": "def test_f():\n    pass\n"}),
     ],
 )  # fmt: skip
@@ -89,6 +116,11 @@ def test_a_row_may_name_the_function_apart_from_the_tests():
         ("assert f(x) == 2", "no comparison with a literal"),
         ("assert f(1) == {1, 2}", "no comparison with a literal"),
         ("assert f(*[1]) == 2", "no comparison with a literal"),
+        ("put(1, 1)\nassert get(1) == 1", "not a plain list"),
+        ("x = put(1, 1)\nassert get(1) == 1", "not a plain list"),
+        ("print(put(1, 1))\nassert get(1) == 1", "not a plain list"),
+        ("import sys\nsys.modules['random'] = None\nassert f(1) == 1", "not a plain list"),
+        ("candidate = f\nassert candidate(1) == 2", "the tests define themselves"),
         ("for n in range(3):\n    assert f(n) == n", "not a plain list"),
         ("assert Solution(1).f(1) == 2", "other than a function"),
         ("from solution import f\ndef test_f(: pass", "no Python"),
@@ -109,6 +141,12 @@ def test_a_row_may_name_the_function_apart_from_the_tests():
         ({"kind": "call", "fn_name": "f"}, "not known"),
         ({"fn_name": "f", "inputs": [{"x": 1}], "outputs": [1]}, "by keywords"),
         ("assert f(x=1) == 2", "by keywords"),
+        ("assert f(...) == 2", "no comparison with a literal"),
+        (f"assert f(0x{'f' * 5000}) == 2", "too long"),
+        (
+            {"kind": "call", "fn_name": "f", "inputs": ["[1]\nf()"], "outputs": ["1"], "literals": True},
+            "no Python literal",
+        ),
         ({"fn_name": "f", "inputs": [[1]], "outputs": [float("nan")]}, "no JSON"),
     ],
 )

@@ -148,19 +148,49 @@ def test_constraints(metadata: dict[str, Any], answer: str, reason: str):
         ("cat", "<answer>cats</answer>", False),
         ("7", r"\boxed{7.0}", True),
         ("cat", "cat", False),
+        ("NaN", "<answer>nan</answer>", True),
+        ("[NaN]", "<answer>[NaN]</answer>", True),
+        ("[Infinity]", "<answer>[NaN]</answer>", False),
     ],
 )
 def test_without_constraints_the_answer_is_compared_as_data(answer: str, response: str, correct: bool):
     assert logic.verify(problem("logic", answer), response).correct is correct
 
 
+def test_null_is_what_columns_hold_for_no_value():
+    assert logic.verify(problem("logic", "cat", kind=None), "<answer>cat</answer>").correct
+    free = {"kind": "assignment", "variables": {"ann": [1, 2]}, "different": None, "constraints": None}
+    assert logic.verify(problem("logic", **free), "#ann=2").correct
+    assert logic.gold_fault(problem("logic", "cat", kind=None)) is None
+
+
 def test_golds_of_puzzles():
     assert logic.gold_fault(problem("logic", "ann=1, bob=2, cat=3", **HOUSES)) is None
     assert logic.gold_fault(problem("logic", **HOUSES)) is None
     assert "bob next-to cat" in str(logic.gold_fault(problem("logic", "ann=2, bob=3, cat=1", **HOUSES)))
-    assert "incomplete: KeyError: 'grid'" in str(logic.gold_fault(problem("logic", kind="grid")))
+    assert "no such data: KeyError: 'grid'" in str(logic.gold_fault(problem("logic", kind="grid")))
     assert "neither metadata.kind nor an answer" in str(logic.gold_fault(problem("logic")))
     assert "this verifier knows order" in str(logic.gold_fault(problem("logic", kind="sudoku")))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"kind": "assignment", "variables": ["ann"]},
+        {"kind": "assignment", "variables": {"ann": 7}},
+        {"kind": "assignment", "variables": {"ann": [1]}, "constraints": [["bob", "=", "1"]]},
+        {"kind": "grid", "grid": [[0]], "boxes": [0, 0]},
+        {"kind": "grid", "grid": [[]]},
+        {"kind": "order", "below": None},
+        {"kind": "truth", "expression": ["a"], "letters": "a"},
+        {"kind": "truth", "expression": "b", "letters": "a"},
+    ],
+)
+def test_metadata_that_cannot_be_read_are_told_with_the_problem(metadata: dict[str, Any]):
+    answer = {"assignment": "ann=1", "grid": "[[1]]", "order": "12", "truth": "TF"}[metadata["kind"]]
+    with pytest.raises(ValueError, match=r"problem 'p'|range"):
+        logic.verify(problem("logic", **metadata), f"#{answer}")
+    assert logic.gold_fault(problem("logic", answer, **metadata))
 
 
 # ------------------------------------------------------------------------------------------------------------ router

@@ -20,13 +20,14 @@ from typing import Any
 import pytest
 
 from rlzoo import config as configuration
+from rlzoo.data.faults import RowFault
 from rlzoo.data.procedural import code as embedded
 from rlzoo.data.procedural import maths
 from rlzoo.engine.isolation import find_isolation, worker_settings
 from rlzoo.errors import UnmetNeed
 from rlzoo.types import Problem, Verdict
 from rlzoo.verifiers import code, code_pytest
-from rlzoo.verifiers.code_tests import same_output, same_result
+from rlzoo.verifiers.code_tests import read_tests, same_output, same_result
 from rlzoo.verifiers.sandbox import levels, values
 from rlzoo.verifiers.sandbox.client import SandboxFault
 
@@ -97,6 +98,7 @@ def test_every_form_of_tests(form: str):
         (base64.b64encode(zlib.compress(pickle.dumps(print))).decode(), "never unpickled"),
         (17, "not known (17)"),
         ({"kind": "call", "fn_name": "f", "inputs": ["abc"], "outputs": ["1"]}, "no JSON"),
+        ({"kind": "call", "fn_name": "f", "inputs": ["(1,"], "outputs": ["1"], "literals": True}, "no Python literal"),
         ([{"input": "1", "output": "2", "testtype": "functional"}], "that nothing names"),
     ],
 )
@@ -107,6 +109,19 @@ def test_tests_that_cannot_be_used_are_the_datas_fault(tests: Any, why: str):
     with pytest.raises(ValueError, match=r"problem 'p': .*Give it other metadata.tests") as told:
         code.verify(problem, "#x")
     assert why in str(told.value)
+
+
+@pytest.mark.parametrize("grants", ["fork", ["forks"], {"fork": True}, [None], 7])
+def test_grants_are_a_list_of_known_names(grants: Any):
+    with pytest.raises(RowFault, match=r"grants is no list of known names .*known: socketpair, fork"):
+        read_tests({"tests": [[1, 2]], "grants": grants})
+
+
+def test_null_is_what_columns_hold_for_no_value():
+    assert read_tests({"tests": [[1, 2]], "grants": None}).grants == ()
+    assert read_tests({"tests": [[1, 2]], "grants": ["fork"]}).grants == ("fork",)
+    call = {"kind": "call", "fn_name": "f", "inputs": ["1"], "outputs": ["1"], "wrapped": None, "literals": None}
+    assert read_tests({"tests": call, "entry": None}).kind == "calls"
 
 
 def test_a_result_in_a_list_of_one_is_right_where_all_are_expected_so():
@@ -125,14 +140,19 @@ def test_a_result_in_a_list_of_one_is_right_where_all_are_expected_so():
     [
         ("METADATA = {}\n\ndef check(candidate):\n    assert candidate(a=1, b=2) == 3\n\ncheck(add)", ADD),
         ("def test_add():\n    s = Solution()\n    assert s.add(1, 2) == 3\n", METHOD),
+        ("import math\n\ndef test_add():\n    assert math.isclose(add(1, 2), 3)\n", ADD),
         ("from solution import add\nassert abs(add(1, 2) - 3) < 1e-9", ADD),
         ({"fn_name": "add", "inputs": [["a\u2028", "b"]], "outputs": ["a\u2028b"]}, ADD),
+        ("assert add([(1, 2), (1, 2)], 3) == (1, 3)", "def add(a, b):\n    return len(set(a)), b"),
         ({"fn_name": "add", "inputs": [[]], "outputs": [3]}, "def add():\n    return 3"),
     ],
 )
 def test_what_a_reader_of_tests_could_spoil_on_the_way(tests: Any, program: str):
     assert judge(program, tests).correct, judge(program, tests).reason
-    assert judge(program.replace("a + b", "a").replace("return 3", "return 4"), tests).status == "wrong"
+    assert (
+        judge(program.replace("a + b", "a").replace("return 3", "return 4").replace("set(a)", "a"), tests).status
+        == "wrong"
+    )
 
 
 def test_a_solution_that_fails_its_own_tests_is_found():

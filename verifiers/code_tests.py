@@ -1,14 +1,16 @@
 """What a program is held against, out of the one form of tests (`rlzoo/data/tests_form.py`), and when two results are equal."""
 
+import ast
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, NamedTuple
 
-from rlzoo.data.faults import RowFault
+from rlzoo.data.faults import RowFault, short
 from rlzoo.data.tests_form import CallTests, code_tests, is_form
 from rlzoo.verifiers.sandbox import values
+from rlzoo.verifiers.sandbox.seccomp import GRANTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ def read_tests(metadata: Mapping[str, Any]) -> Tests:
     them: an expression of x, or `f`. RowFault for what cannot be used.
     """
     raw = metadata.get("tests")
-    grants = tuple(sorted(metadata.get("grants", ())))
+    grants = _grants(metadata.get("grants") or ())
     if raw is None:
         raise RowFault("no tests", "metadata has no 'tests'")
     if _pairs(raw):
@@ -59,17 +61,25 @@ def read_tests(metadata: Mapping[str, Any]) -> Tests:
     return Tests(kind="check", source=tests["functional"], grants=grants)
 
 
+def _grants(value: object) -> tuple[str, ...]:
+    names = {str(name) for name in value} if isinstance(value, list | tuple) else {"no list"}
+    if not names.issubset(GRANTED):
+        raise RowFault("metadata.grants is no list of known names", f"{short(value)}; known: {', '.join(GRANTED)}")
+    return tuple(sorted(names))
+
+
 def _calls(tests: CallTests, grants: tuple[str, ...]) -> Tests:
+    read, form = (ast.literal_eval, "Python literal") if tests.get("literals") else (json.loads, "JSON")
     try:
-        arguments = [[json.loads(line) for line in text.split("\n") if line] for text in tests["inputs"]]
+        arguments = [[read(line) for line in text.split("\n") if line] for text in tests["inputs"]]
         expected = [json.loads(text) for text in tests["outputs"]]
-    except (ValueError, RecursionError) as fault:  # a form that was made by hand
-        raise RowFault("a test's argument or result is no JSON", str(fault)) from fault
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as fault:  # a form that was made by hand
+        raise RowFault(f"a test's argument or result is no {form}", str(fault)) from fault
     return Tests(
         kind="calls",
         inputs=[values.pack(each) for each in arguments],
         expected=expected,
-        wrapped=tests.get("wrapped", False),
+        wrapped=bool(tests.get("wrapped")),
         entry=tests["fn_name"],
         grants=grants,
     )

@@ -31,7 +31,7 @@ LONGEST = 10_000
 
 def verify(problem: Problem, response: str) -> Verdict:
     """Correct if the final answer keeps every constraint of the problem's metadata."""
-    kind = problem.metadata.get("kind", VALUE)
+    kind = _kind(problem)
     if kind != VALUE and (not isinstance(kind, str) or kind not in KINDS):
         known = ", ".join((*KINDS, VALUE))
         raise ValueError(f"problem {problem.id!r} has metadata.kind {kind!r}; this verifier knows {known}")
@@ -43,7 +43,7 @@ def verify(problem: Problem, response: str) -> Verdict:
     if len(found) > LONGEST:
         fault: str | None = f"an answer of {len(found)} characters"
     else:
-        fault = value_fault(found, problem.answer or "") if kind == VALUE else KINDS[kind](found, problem.metadata)
+        fault = value_fault(found, problem.answer or "") if kind == VALUE else _constraint_fault(problem, kind, found)
     if fault is None:
         return Verdict(
             status="correct",
@@ -54,21 +54,38 @@ def verify(problem: Problem, response: str) -> Verdict:
     return Verdict(status="wrong", reason=fault, extracted=found[:LONGEST])
 
 
+def _constraint_fault(problem: Problem, kind: str, found: str) -> str | None:
+    """Which constraint is broken. ValueError where metadata cannot be read, which is never the response's fault."""
+    try:
+        return KINDS[kind](found, problem.metadata)
+    except (ValueError, MemoryError):
+        raise
+    except Exception as fault:
+        told = f"{type(fault).__name__}: {fault}"
+        raise ValueError(
+            f"problem {problem.id!r}: metadata of kind {kind!r} are incomplete or no such data: {told}"
+        ) from fault
+
+
 def extract(problem: Problem, response: str) -> str | None:
     """The answer that is judged."""
-    return tagged_answer(response) if problem.metadata.get("kind", VALUE) == VALUE else final_answer(response)
+    return tagged_answer(response) if _kind(problem) == VALUE else final_answer(response)
+
+
+def _kind(problem: Problem) -> Any:
+    """`metadata["kind"]`; also null, as columns hold where other rows have one, is the default."""
+    kind = problem.metadata.get("kind")
+    return VALUE if kind is None else kind
 
 
 def gold_fault(problem: Problem) -> str | None:
     """Why no response could be judged, or which constraint the problem's own answer breaks; None if it keeps all."""
-    tagged = problem.metadata.get("kind", VALUE) == VALUE
+    tagged = _kind(problem) == VALUE
     answer = "0" if problem.answer is None else problem.answer
     try:
         verdict = verify(problem, f"<answer>{answer}</answer>" if tagged else f"\\boxed{{{answer}}}")
     except ValueError as fault:
         return str(fault)
-    except (KeyError, TypeError) as fault:
-        return f"metadata of kind {problem.metadata.get('kind')!r} are incomplete: {type(fault).__name__}: {fault}"
     if problem.answer is None or verdict.correct:
         return None
     return f"its own answer {problem.answer!r} is wrong: {verdict.reason}"
@@ -136,11 +153,11 @@ def assignment_fault(found: str, metadata: Mapping[str, Any]) -> str | None:
     for name, value in given.items():
         if value not in map(str, variables[name]):
             return f"{name} cannot be {value[:40]}"
-    for group in metadata.get("different", ()):
+    for group in metadata.get("different") or ():
         values = [given[name] for name in group]
         if len(set(values)) < len(values):
             return f"two of {', '.join(group)} are equal"
-    for left, relation, right in metadata.get("constraints", ()):
+    for left, relation, right in metadata.get("constraints") or ():
         if relation not in RELATIONS:
             raise ValueError(f"constraint {relation!r} is unknown; known: {', '.join(RELATIONS)}")
         if not RELATIONS[relation](given[left], given.get(str(right), str(right))):
@@ -203,11 +220,17 @@ def _grid(found: str) -> list[list[int]] | None:
 
 
 def _json(found: str) -> Any:
-    """The answer as JSON; None if it is none. Only small numbers are read."""
+    """The answer as JSON; None if it is none, as NaN, which does not equal itself. Only small numbers are read."""
     try:
-        return json.loads(found, parse_int=lambda text: int(text) if len(text) < 10 else text)
+        return json.loads(
+            found, parse_int=lambda text: int(text) if len(text) < 10 else text, parse_constant=_no_constant
+        )
     except (ValueError, RecursionError):
         return None
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
 
 
 def _number(text: str) -> float:

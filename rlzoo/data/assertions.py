@@ -1,6 +1,7 @@
 """Assertions as data: what `assert f(1, 2) == 3` calls with which values. Python text is parsed, and nothing is executed."""
 
 import ast
+import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -8,6 +9,8 @@ from rlzoo.data.faults import RowFault, short
 
 MODULE = "solution"
 """What pytest files import the response as."""
+INERT = {"Solution", "bool", "dict", "float", "frozenset", "int", "list", "range", "set", "str", "tuple"}
+"""Calls of these leave no trace."""
 
 
 class Case(NamedTuple):
@@ -15,9 +18,10 @@ class Case(NamedTuple):
 
     function: str
     """`f`, or `Solution.f` for `Solution().f`."""
-    arguments: list[Any]
+    arguments: list[ast.expr]
+    """Literals."""
     expected: Any
-    """JSON values, tuples as lists."""
+    """A JSON value, tuples as lists."""
 
 
 class Checker(NamedTuple):
@@ -78,26 +82,71 @@ def checker(tree: ast.Module) -> Checker | None:
 
 
 def cases(tree: ast.Module) -> list[Case]:
-    """All assertions as calls. RowFault where one is more than a comparison of a call with a literal."""
-    return [_case(statement) for statement in _plain(tree)]
+    """All assertions as calls. RowFault where one is more than a comparison of a call with a literal, or where what stands
+    around them may change what it says."""
+    found = [_case(statement) for statement in _plain(tree)]
+    own = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    if both := own.intersection(case.function.partition(".")[0] for case in found):
+        raise RowFault("an assertion about a name that the tests define themselves", ", ".join(sorted(both)))
+    return found
+
+
+def solution_name(tree: ast.Module, function: str) -> str:
+    """What the solution calls `function`, which the tests may have imported under another name. RowFault for a module."""
+    first, dot, method = function.partition(".")
+    for node in ast.walk(tree):
+        for one in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            if first == (one.asname or one.name.partition(".")[0]):
+                if isinstance(node, ast.Import):
+                    raise RowFault("a test calls something other than a function by its name", function)
+                return f"{one.name}{dot}{method}"
+    return function
 
 
 def _plain(tree: ast.Module) -> Iterator[ast.Assert]:
     """All assertions; RowFault where a test is more than a list of them."""
+    check = checker(tree)
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    modules = {one.asname or one.name for node in tree.body if isinstance(node, ast.Import) for one in node.names}
+
+    def only_runs(call: ast.Call) -> bool:
+        """Whether it only runs assertions that stand here anyway, prints, or sets something of a library."""
+        name = call.func.id if isinstance(call.func, ast.Name) else None
+        if check is not None and name == check.name:
+            return len(call.args) == 1 and not call.keywords and _callable(call.args[0]) == check.target
+        if name in functions:
+            return not call.args and not call.keywords
+        owner = call.func.value if isinstance(call.func, ast.Attribute) else None
+        outside = name == "print" or (isinstance(owner, ast.Name) and owner.id in modules - {MODULE})
+        return outside and all(map(_inert, (*call.args, *(keyword.value for keyword in call.keywords))))
+
     for node in tree.body:
         body = node.body if isinstance(node, ast.FunctionDef) else [node]
         for statement in body:
             if isinstance(statement, ast.Assert):
                 yield statement
+            elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+                if not only_runs(statement.value):
+                    raise RowFault("assertions that are not a plain list", short(ast.unparse(statement)))
             elif not _harmless(statement):
                 raise RowFault("assertions that are not a plain list", type(statement).__name__)
 
 
 def _harmless(statement: ast.stmt) -> bool:
-    """Imports, docstrings, constants such as METADATA = {}, and the call of check itself: nothing that a case needs."""
-    if isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass | ast.Assign):
+    """Imports, docstrings and constants such as METADATA = {}: nothing that a case needs."""
+    if isinstance(statement, ast.Assign):
+        places = [part for target in statement.targets for part in ast.walk(target)]
+        return _inert(statement.value) and not any(isinstance(part, ast.Attribute | ast.Subscript) for part in places)
+    if isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass):
         return True
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant | ast.Call)
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _inert(value: ast.expr) -> bool:
+    """Whether an expression calls nothing but the like of `float("inf")`, so that no case can tell if it was worked out."""
+    calls = [node for node in ast.walk(value) if isinstance(node, ast.Call)]
+    return all(isinstance(call.func, ast.Name) and call.func.id in INERT for call in calls)
 
 
 def _case(statement: ast.Assert) -> Case:
@@ -111,7 +160,9 @@ def _case(statement: ast.Assert) -> Case:
         raise RowFault("an assertion that is no comparison with a literal", short(ast.unparse(test)))
     if call.keywords:
         raise RowFault("tests that call a function by keywords", short(ast.unparse(test)))
-    return Case(_callable(call.func), [_literal(argument) for argument in call.args], _literal(test.comparators[0]))
+    for argument in call.args:
+        _literal(argument)
+    return Case(_callable(call.func), call.args, _expected(test.comparators[0]))
 
 
 def _callable(node: ast.expr) -> str:
@@ -129,15 +180,48 @@ def _callable(node: ast.expr) -> str:
 def is_literal(text: str) -> bool:
     """Whether `text` is a Python literal: a number, a quoted text, True, None, or a structure of such."""
     try:
-        ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        _literal(text)
+    except RowFault:
         return False
     return True
 
 
-def _literal(node: ast.expr) -> Any:
+def in_lines(cases: list[Case]) -> tuple[list[str], bool]:
+    """Of each case the arguments, one a line, and whether as Python literals: if any is or holds a tuple, which a function
+    may need to put into a set, or is otherwise no JSON. Else as JSON."""
     try:
-        return _as_json(ast.literal_eval(node))
+        return ["\n".join(map(_json, case.arguments)) for case in cases], False
+    except (TypeError, ValueError):
+        pass
+    try:
+        return ["\n".join(map(ast.unparse, case.arguments)) for case in cases], True
+    except ValueError as fault:
+        raise RowFault("a number in a test is too long", str(fault)) from fault
+
+
+def _json(node: ast.expr) -> str:
+    """ValueError or TypeError for what JSON would not give back as it was."""
+    value = _literal(node)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if json.loads(text) != value:
+        raise ValueError("a tuple, or a key that is no text")
+    return text
+
+
+def _literal(source: ast.expr | str) -> Any:
+    try:
+        tree = ast.parse(source.strip(), mode="eval").body if isinstance(source, str) else source
+        if any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(tree)):
+            raise ValueError("an ellipsis")
+        return ast.literal_eval(tree)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as fault:
+        told = source if isinstance(source, str) else ast.unparse(source)
+        raise RowFault("an assertion that is no comparison with a literal", short(told)) from fault
+
+
+def _expected(node: ast.expr) -> Any:
+    try:
+        return _as_json(_literal(node))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as fault:
         raise RowFault("an assertion that is no comparison with a literal", short(ast.unparse(node))) from fault
 

@@ -4,9 +4,6 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 ROUTES: Mapping[str, str] = {
-    "*simulation*": "logic",
-    "*puzzle*": "logic",
-    "*arc*agi*": "logic",
     "*reasoning-gym*": "reasoning-gym",
     "*reasoning_gym*": "reasoning-gym",
     "*gsm8k*": "maths",
@@ -16,6 +13,9 @@ ROUTES: Mapping[str, str] = {
     "*numina*": "maths",
     "*deepscaler*": "maths",
     "*dapo*": "maths",
+    "*simulation*": "logic",
+    "*puzzle*": "logic",
+    "*arc*agi*": "logic",
     "*gpqa*": "choice",
     "*mmlu*": "choice",
     "*arc_*": "choice",
@@ -24,9 +24,11 @@ ROUTES: Mapping[str, str] = {
     "*code*": "code",
     "*humaneval*": "code",
     "*mbpp*": "code",
-    "*logic*": "logic",
+    "logic*": "logic",
+    "*[!a-z]logic*": "logic",
+    "*zebralogic*": "logic",
 }
-"""Verifier by shell pattern, compared without regard to case; the first that matches."""
+"""Verifier by shell pattern, compared without regard to case; the first that matches. `logic` begins a word: *biological* is none of it."""
 
 
 def by_origin(origins: Iterable[str | None], routes: Mapping[str, str] = ROUTES) -> str | None:

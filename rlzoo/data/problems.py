@@ -21,7 +21,7 @@ from rlzoo.data.rowparts import Parts
 from rlzoo.data.source import Split, digest
 from rlzoo.data.tests_form import CodeTests, code_tests
 from rlzoo.errors import ConfigError, DataError, did_you_mean
-from rlzoo.types import Problem
+from rlzoo.types import Message, Problem, text_of
 
 INSTRUCTIONS = {
     "maths": "\nPut your final answer within \\boxed{}.",
@@ -36,6 +36,9 @@ INSTRUCTIONS = {
 SHOWN = 8
 """Domains of a verifier that a line names."""
 LETTER = re.compile(r"\(?[A-J]\)?")
+NUMBER = re.compile(r"[-+]?(0|[1-9][0-9,]*)?(\.[0-9]+)?(/[0-9]+)?")
+TAG = "<answer>"
+"""Where prompts ask for answers that `logic` finds and `maths` does not."""
 OBJECT = '{"'
 """How an answer begins that is JSON data and no mathematics."""
 
@@ -169,7 +172,7 @@ class _Reader:
         parts = self._parts(row)
         messages = fields.as_messages(parts.prompt, self.wanted.columns.get("prompt", "prompt"))
         metadata = dict(parts.metadata)
-        verifier, kind = self._judge(parts, metadata), "maths"
+        verifier, kind = self._judge(parts, messages, metadata), "maths"
         if parts.options:
             asked = self._asked(messages, parts.options)
             messages, parts.answer = fields.extended(messages, asked.text), asked.letter
@@ -199,13 +202,18 @@ class _Reader:
         self._check(problem)
         return problem, parts.split, parts.id is not None
 
-    def _judge(self, parts: Parts, metadata: Mapping[str, Any]) -> str:
-        """The verifier of a row with neither options nor tests: by its origin, where the row holds what that one needs."""
+    def _judge(self, parts: Parts, messages: Sequence[Message], metadata: Mapping[str, Any]) -> str:
+        """The verifier of a row with neither options nor tests: by its origin, where the row holds what that one needs.
+
+        A number is for `maths`, which knows that 1/2 is 0.5, unless constraints or the prompt's form of the answer are `logic`'s.
+        """
         named = metadata.get("data_source")
         origin = by_origin([named if isinstance(named, str) else None, self.wanted.domain or parts.domain])
         answer = parts.answer or ""
         if origin == "choice" and LETTER.fullmatch(answer):
             return "choice"
+        if origin == "logic" and answer and NUMBER.fullmatch(answer) and not metadata.get("kind"):
+            return "logic" if any(TAG in text_of(message) for message in messages) else "maths"
         if origin == "logic" or (origin != "maths" and answer.startswith(OBJECT)):
             return "logic"
         return "maths"
@@ -255,6 +263,10 @@ class _Reader:
             raise RowFault(f"no verifier is named {problem.verifier!r}", did_you_mean(problem.verifier, self.verifiers))
         if problem.verifier in ("maths", "choice") and problem.answer is None:
             raise RowFault("no 'answer'", f"the verifier {problem.verifier!r} compares with it")
+        if problem.verifier == "logic" and problem.answer is None and problem.metadata.get("kind") in (None, "value"):
+            raise RowFault(
+                "no 'answer'", "the verifier 'logic' compares with it, where metadata.kind names no constraints"
+            )
         if problem.verifier == "code" and not problem.metadata.get("tests"):
             raise RowFault("no tests", "the verifier 'code' runs them")
 

@@ -28,6 +28,9 @@ class CallTests(TypedDict):
     wrapped: NotRequired[bool]
     """The source had each result in a list of one. Whether that is its wrapping or the result nobody can tell, so both are
     right; `outputs` are without it."""
+    literals: NotRequired[bool]
+    """The lines of `inputs` are Python literals and no JSON, since there are tuples among the arguments, or sets, or keys that
+    are no text."""
 
 
 class StdioTests(TypedDict):
@@ -73,6 +76,8 @@ def code_tests(value: object, function: str | None = None) -> CodeTests:
                 return _python(value[key], function) if key == "functional" else _pytest(value[key])
         if "test_cases" in value:  # PrimeIntellect: a list of cases, or JSON text of inputs and outputs
             return code_tests(value["test_cases"], _name(value) or function)
+        if value.get("kind") == "call" and value.get("literals") is True and is_form(value):
+            return _literals(value)
         if "inputs" in value and "outputs" in value:
             name = None if value.get("kind") == "stdio" else _name(value) or function
             return _in_and_out(value["inputs"], value["outputs"], name, wrapped=value.get("wrapped") is True)
@@ -177,6 +182,14 @@ def _calls(function: str, inputs: Sequence[object], outputs: Sequence[object], w
     return {**tests, "wrapped": True} if lists or wrapped else tests
 
 
+def _literals(form: Mapping[str, Any]) -> CallTests:
+    lines = [line for text in form["inputs"] for line in text.split("\n") if line]
+    if wrong := [line for line in lines if not assertions.is_literal(line)]:
+        raise RowFault("a test's argument is no Python literal", short(wrong[0]))
+    outputs = [_dumped(_result(text)) for text in form["outputs"]]
+    return {"kind": "call", "fn_name": form["fn_name"], "inputs": form["inputs"], "outputs": outputs, "literals": True}
+
+
 def _values(text: str) -> list[Any]:
     """One JSON value a line, as LiveCodeBench writes arguments. Text that is neither JSON nor Python stands for itself."""
     lines = [line for line in text.split("\n") if line.strip()]
@@ -220,11 +233,11 @@ def _pytest(source: str) -> PytestTests:
 
 
 def _python(source: str, function: str | None) -> CallTests | CheckTests | PytestTests:
-    """`assert f(1, 2) == 3` lines as calls: every value must be a literal. What a pytest file, `check(candidate)` or
-    assertions about `Solution()` say may be more than that, and then stays as it is."""
+    """`assert f(1, 2) == 3` lines as calls: every value must be a literal. What a pytest file, `check(candidate)`, test
+    functions or assertions about `Solution()` say may be more than that, and then stays as it is."""
     tree = assertions.parsed(source)
-    imported, bare = assertions.imports_solution(tree), assertions.uses_class(tree)
-    if assertions.has_tests(tree) and (imported or ("import" in source and not bare)):
+    imported, tested = assertions.imports_solution(tree), assertions.has_tests(tree)
+    if tested and imported:
         return {"kind": "pytest", "pytest": source}
     if not assertions.asserts(tree):
         raise RowFault("tests without an assertion")
@@ -236,19 +249,17 @@ def _python(source: str, function: str | None) -> CallTests | CheckTests | Pytes
         check = check._replace(target=function)
     try:
         cases = assertions.cases(tree)
+        called = {check.target if check and case.function == check.alias else case.function for case in cases}
+        named = sorted({assertions.solution_name(tree, name) for name in called if name})
     except RowFault:
         if imported:
             return {"kind": "pytest", "pytest": source}
-        if check is not None or bare:
+        if check is not None or tested or assertions.uses_class(tree):
             return {"kind": "check", "functional": source}
         raise
-    names = {check.target if check and case.function == check.alias else case.function for case in cases}
-    named = [name for name in names if name]
     if len(named) != 1:
-        raise RowFault("assertions about more than one function", ", ".join(sorted(named)))
-    return {
-        "kind": "call",
-        "fn_name": named[0],
-        "inputs": ["\n".join(map(_dumped, case.arguments)) for case in cases],
-        "outputs": [_dumped(case.expected) for case in cases],
-    }
+        raise RowFault("assertions about more than one function", ", ".join(named))
+    inputs, literals = assertions.in_lines(cases)
+    outputs = [_dumped(case.expected) for case in cases]
+    tests: CallTests = {"kind": "call", "fn_name": named[0], "inputs": inputs, "outputs": outputs}
+    return {**tests, "literals": True} if literals else tests
