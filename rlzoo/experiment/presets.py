@@ -26,7 +26,7 @@ PRESETS = {
         arms=("grpo", "mcpo-contrastive", "mcpo-mastery", "cepo"),
         controls=("frozen",),
         seeds=(0, 1, 2),
-        minutes=30,
+        minutes=20,
     ),
 }
 
