@@ -76,11 +76,13 @@ def test_maths(gold: str, response: str, status: str):
 def test_a_problem_without_what_its_verifier_needs_is_the_verifiers_failure():
     with pytest.raises(ValueError, match="has no answer"):
         maths.verify(problem("maths"), "#1")
-    with pytest.raises(ValueError, match=r"metadata\.kind None"):
-        logic.verify(problem("logic", "abc"), "#abc")
-    with pytest.raises(KeyError, match="tests"):
+    with pytest.raises(ValueError, match=r"neither metadata\.kind nor an answer"):
+        logic.verify(problem("logic"), "#abc")
+    with pytest.raises(ValueError, match=r"metadata\.kind 'odd'"):
+        logic.verify(problem("logic", "abc", kind="odd"), "#abc")
+    with pytest.raises(ValueError, match="metadata has no 'tests'"):
         code.verify(problem("code"), "#x")
-    with pytest.raises(ValueError, match="has no tests"):
+    with pytest.raises(ValueError, match="no tests"):
         code.verify(problem("code", tests=[]), "#x")
 
 

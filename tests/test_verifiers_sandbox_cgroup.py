@@ -461,6 +461,7 @@ def test_a_killed_supervisor_leaves_nobody(
 
 HOLDER = """
 import sys, time
+sys.path.insert(0, sys.argv[2])
 from tests.test_verifiers_sandbox_cgroup import Sandbox, begun
 sandbox = Sandbox(sys.argv[1])
 print(*begun(sandbox), flush=True)
@@ -474,7 +475,11 @@ def test_a_cgroup_whose_worker_and_supervisor_were_killed_is_removed_by_a_later_
 ):
     folder = leaf_of(open_level("core")).folder.parent
     before = set(folder.glob(f"{cgroup.PREFIX}*"))
-    worker = subprocess.Popen([sys.executable, "-c", HOLDER, "core"], stdout=subprocess.PIPE, text=True)
+    worker = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, "core", str(Path(__file__).resolve().parents[1])],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert worker.stdout is not None
     everyone = [int(pid) for pid in worker.stdout.readline().split()]
     made = set(folder.glob(f"{cgroup.PREFIX}*")) - before
