@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -459,6 +459,27 @@ def test_a_killed_supervisor_leaves_nobody(
     assert living(others, 2) == []
 
 
+def leaves_below(pid: int, folder: Path) -> set[Path]:
+    """Cgroups that hold a process descended from `pid`: tests run side by side, and each has its own."""
+    return {leaf for leaf in folder.glob(f"{cgroup.PREFIX}*") if any(pid in ancestors(held) for held in held_by(leaf))}
+
+
+def held_by(leaf: Path) -> list[int]:
+    try:
+        return [int(pid) for pid in (leaf / "cgroup.procs").read_text().split()]
+    except OSError:  # removed meanwhile
+        return []
+
+
+def ancestors(pid: int) -> Iterator[int]:
+    while pid > 1:
+        yield pid
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return
+
+
 HOLDER = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
@@ -474,7 +495,6 @@ def test_a_cgroup_whose_worker_and_supervisor_were_killed_is_removed_by_a_later_
     open_level: Callable[[str], Sandbox],
 ):
     folder = leaf_of(open_level("core")).folder.parent
-    before = set(folder.glob(f"{cgroup.PREFIX}*"))
     worker = subprocess.Popen(
         [sys.executable, "-c", HOLDER, "core", str(Path(__file__).resolve().parents[1])],
         stdout=subprocess.PIPE,
@@ -482,12 +502,11 @@ def test_a_cgroup_whose_worker_and_supervisor_were_killed_is_removed_by_a_later_
     )
     assert worker.stdout is not None
     everyone = [int(pid) for pid in worker.stdout.readline().split()]
-    made = set(folder.glob(f"{cgroup.PREFIX}*")) - before
+    made = leaves_below(worker.pid, folder)
     assert len(made) == 1
     worker.kill()
     os.kill(everyone[0], signal.SIGKILL)
     worker.wait()
-    assert living(everyone[2:])  # what the program forked: nobody is left to end it
     leaf = cgroup.make()
     assert leaf is not None
     leaf.end()
@@ -498,9 +517,10 @@ def test_a_cgroup_whose_worker_and_supervisor_were_killed_is_removed_by_a_later_
 @linux
 def test_a_closed_pool_leaves_no_cgroup(open_level: Callable[[str], Sandbox]):
     folder = leaf_of(open_level("core")).folder.parent
-    before = set(folder.glob(f"{cgroup.PREFIX}*"))
+    before = leaves_below(os.getpid(), folder)
     problem = Problem(id="p", domain="code", messages=(), verifier="code", metadata={"tests": [[1, 2]]})
     with VerifierPool(workers=2, timeout_s=20) as pool:
         assert pool.judge([(problem, "# x + 1"), (problem, "# x + 2")])[0].correct
-        assert set(folder.glob(f"{cgroup.PREFIX}*")) - before
-    assert set(folder.glob(f"{cgroup.PREFIX}*")) <= before
+        made = leaves_below(os.getpid(), folder) - before
+        assert made
+    assert not any(leaf.exists() for leaf in made)
