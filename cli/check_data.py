@@ -110,9 +110,10 @@ def ruler(model: str) -> Ruler:
         return in_characters
     from rlzoo.engine.model.loading import load_tokenizer
     from rlzoo.engine.model.rendering import Renderer
+    from rlzoo.engine.model.room import PromptLimit
 
     tokenizer = load_tokenizer(model)
-    renderer = Renderer(tokenizer, max_prompt=1)
+    renderer = Renderer(tokenizer, PromptLimit(tokens=1))
     if not spells_any_text(tokenizer):
         return in_characters
     return Ruler("tokens", lambda text: len(tokenizer.encode(text, add_special_tokens=False)), renderer.length)

@@ -5,10 +5,11 @@
     │   ├── ConfigError       (ValueError)    a setting is unknown, out of range or contradicts another
     │   ├── UnknownName       (LookupError)   no such objective, verifier, dataset, recipe
     │   ├── UnmetNeed         (ValueError)    the run cannot supply what its objective needs
+    │   ├── UnfitModel        (ValueError)    no such model, no such device, or an architecture that cannot be trained here
     │   └── RunConflict       (FileExistsError)  an output folder holds something else
     └── RunError              failed while working: exit code 1
         ├── DataError         (ValueError)    rows that cannot be used
-        ├── ModelError        (ValueError)    no model, or a tokenizer that cannot serve
+        ├── ModelError        (ValueError)    a model that cannot be read, or a tokenizer that cannot serve
         ├── ObjectiveFault    (RuntimeError)  an objective broke its contract
         ├── VerifierFault     (RuntimeError)  verification itself failed too often
         ├── CheckpointError   (OSError)       no usable checkpoint
@@ -46,6 +47,10 @@ class UnmetNeed(UsageError, ValueError):
     """The run cannot supply what its objective declares it needs."""
 
 
+class UnfitModel(UsageError, ValueError):
+    """There is no such model, its device is not there, or its architecture cannot be trained here."""
+
+
 class RunConflict(UsageError, FileExistsError):
     """An output folder holds something that must not be overwritten or mixed."""
 
@@ -59,7 +64,7 @@ class DataError(RunError, ValueError):
 
 
 class ModelError(RunError, ValueError):
-    """A folder that is no model, or a tokenizer that cannot serve."""
+    """A model whose files cannot be read, or a tokenizer that cannot serve."""
 
 
 class ObjectiveFault(RunError, RuntimeError):

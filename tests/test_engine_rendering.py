@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from rlzoo.engine.model.rendering import Renderer
+from rlzoo.engine.model.room import PromptLimit
 from rlzoo.types import Message
 
 HELLO: list[Message] = [{"role": "user", "content": "a b"}]
@@ -39,6 +40,6 @@ def tokenizer(*, adds: str, template: str | None = None, start: str | None = "<s
 def test_a_base_models_prompt_starts_as_its_texts_did(
     adds: str, template: str | None, start: str | None, tokens: tuple[int, ...]
 ) -> None:
-    renderer = Renderer(tokenizer(adds=adds, template=template, start=start), max_prompt=8)
+    renderer = Renderer(tokenizer(adds=adds, template=template, start=start), PromptLimit(tokens=8))
     assert renderer.tokenizer.pad_token_id is None, "nor is a padding token needed"
     assert renderer.prompt(HELLO) == tokens

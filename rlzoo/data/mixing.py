@@ -151,7 +151,7 @@ def suite(
     chosen: dict[str, Problem] = {}
     for source in sources:
         taken: dict[tuple[str, str], int] = {}
-        for problem in _walk(source, split):
+        for problem in walk(source, split):
             level = (problem.domain, problem.level)
             if fits is not None and not fits(problem):
                 continue
@@ -163,7 +163,8 @@ def suite(
     return list(chosen.values())
 
 
-def _walk(source: ProblemSource, split: Split) -> Iterator[Problem]:
+def walk(source: ProblemSource, split: Split) -> Iterator[Problem]:
+    """A split's problems in order; without end where it has none."""
     size, index = source.size(split), 0
     while size is None or index < size:
         yield source.problem(split, index)

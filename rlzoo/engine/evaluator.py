@@ -12,7 +12,7 @@ from rlzoo.data.source import ProblemSource, Split, digest
 from rlzoo.engine.asking import Asker
 from rlzoo.engine.isolation import find_isolation
 from rlzoo.engine.model.loading import frozen_store, load_tokenizer
-from rlzoo.engine.model.rendering import Renderer
+from rlzoo.engine.prompting import measure, open_renderer
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.reporting import Reporter
 from rlzoo.engine.sampling.base import Decoding
@@ -80,8 +80,9 @@ def evaluate(model: str, config: RunConfig, *, split: Split = "test", reporter: 
     config = config.model_copy(update={"model": config.model.model_copy(update={"path": model, "jitter": 0.0})})
     reporter.stage("load")
     weights, tokenizer = frozen_store(config), load_tokenizer(model)
-    renderer = Renderer(tokenizer, max_prompt=config.sampling.max_prompt)
+    renderer = open_renderer(config, tokenizer, weights, reporter)
     sources = build_supply(config).tested
+    measure(config, renderer, [(sources, split)], reporter)
     with ExitStack() as stack:
         sampler = open_sampler(config, tokenizer, weights, stack)
         reporter.stage("evaluate")

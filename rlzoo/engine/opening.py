@@ -28,10 +28,10 @@ from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.heads import Heads
 from rlzoo.engine.model.loading import frozen_store, load_policy, load_tokenizer
-from rlzoo.engine.model.rendering import Renderer, check_lengths
 from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.plan import Plan
+from rlzoo.engine.prompting import asked_of, measure, open_renderer
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.recorder import Recorder
 from rlzoo.engine.reporting import Reporter
@@ -154,11 +154,10 @@ def open_parts(
     pool = _judges(config, plan, supply.every, reporter, stack)
     store = trained_store(config, ranks)
     tokenizer = load_tokenizer(config.model.path)
-    renderer = Renderer(tokenizer, max_prompt=config.sampling.max_prompt)
+    renderer = open_renderer(config, tokenizer, store, reporter)
+    measure(config, renderer, asked_of(config, supply), reporter)
     sampler = open_sampler(config, tokenizer, store, stack)
     mixer = mixer_of(config, supply.training, renderer.fits)
-    for line in check_lengths(renderer, supply.training, config.data.long_prompts):
-        reporter.note(line)
     copies = PolicyCopies(store, partial(frozen_store, config))
     heads = Heads(objective, store.hidden, device=store.device, dtype=store.wide, seed=config.seed, ranks=ranks)
     budget = 2 * config.learner.tokens_per_microbatch

@@ -14,7 +14,6 @@ from rlzoo.config import RunConfig
 from rlzoo.data.source import descriptions
 from rlzoo.engine import provenance
 from rlzoo.engine.clock import Stop
-from rlzoo.engine.model.loading import locate
 from rlzoo.engine.opening import Collaborators, open_folder, open_parts
 from rlzoo.engine.plan import make_plan
 from rlzoo.engine.ranks import join_ranks
@@ -53,7 +52,6 @@ def train(
     objective = registry.build_objective(config.objective)
     supply = build_supply(config)
     plan = make_plan(config, objective, supply)
-    locate(config.model.path)
     with ExitStack() as stack:
         stack.enter_context(terminated_like_ctrl_c())
         lock = stack.enter_context(FolderLock(run.path))

@@ -29,6 +29,7 @@ from rlzoo.engine.model.heads import Heads
 from rlzoo.engine.model.passes import score
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.rendering import Renderer
+from rlzoo.engine.model.room import PromptLimit
 from rlzoo.engine.model.sequences import sequences_of
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.ranks import Ranks
@@ -194,7 +195,7 @@ class Bench:
             ranks=self.ranks,
         )
         copies = PolicyCopies(self.store, lambda: frozen(toy_policy(seed, dtype=dtype)))
-        self.renderer = Renderer(toy_tokenizer(), max_prompt=128)
+        self.renderer = Renderer(toy_tokenizer(), PromptLimit(tokens=128))
         self.scorer = Scorer(copies, self.renderer, self.objective, self.heads, self.ranks, budget=256)
         self.learner = Learner(self.config, self.ranks, self.scorer)
 

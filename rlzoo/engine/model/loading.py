@@ -10,31 +10,31 @@ from typing import Any
 import torch
 
 from rlzoo.config import EMBEDDED, ModelConfig, RunConfig
-from rlzoo.engine.model.policy import Policy, output_layer_gap
+from rlzoo.engine.model.policy import Policy
+from rlzoo.engine.model.suitability import check_kind, check_policy
 from rlzoo.engine.model.weights.replicated import Replicated
-from rlzoo.errors import ModelError
-
-_LARGEST_GAP = 1e-3
+from rlzoo.engine.sampling.choice import sampler_class
+from rlzoo.errors import ModelError, UnfitModel
 
 
 def locate(path: str) -> str:
-    """Where `from_pretrained` finds the model that a config names. ModelError for a local folder that is no model."""
+    """Where `from_pretrained` finds the model that a config names. UnfitModel for a local folder that is no model."""
     if path in EMBEDDED:
         return str(resources.files("rlzoo") / "models" / path)
     folder = Path(path).expanduser()
     if not folder.exists():
         if path.startswith((".", "/", "~")) or path.count("/") > 1:
-            raise ModelError(
+            raise UnfitModel(
                 f"model {path!r} does not exist. Give a folder made by save_pretrained, a hub name, or one of {', '.join(EMBEDDED)}."
             )
         if path.count("/") != 1:
-            raise ModelError(
+            raise UnfitModel(
                 f"there is no model {path!r}: no such folder, and a hub name has the form 'owner/name'. "
                 f"The embedded ones are {', '.join(EMBEDDED)}."
             )
         return path
     if not (folder / "config.json").is_file():
-        raise ModelError(
+        raise UnfitModel(
             f"{path!r} is no model: it has no config.json. Give a folder made by save_pretrained, a checkpoint of a run "
             f"(RUN/checkpoints/step-...), a hub name, or one of {', '.join(EMBEDDED)}."
         )
@@ -45,7 +45,7 @@ def pick_device(config: ModelConfig) -> torch.device:
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("model.device is 'cuda', but torch sees no CUDA device. Set it to 'auto' or 'cpu'.")
+        raise UnfitModel("model.device is 'cuda', but torch sees no CUDA device. Set it to 'auto' or 'cpu'.")
     return torch.device(config.device)
 
 
@@ -59,6 +59,19 @@ def load_tokenizer(path: str) -> Any:
         raise ModelError(f"the tokenizer of {path!r} cannot be loaded: {_first_line(error)}") from error
 
 
+def check_architecture(config: RunConfig, named: str) -> None:
+    """Refuse a model of a kind that cannot be trained or sampled from here, by its settings alone: no weights are read."""
+    from transformers import AutoConfig
+
+    if named in EMBEDDED:
+        return
+    try:
+        settings = AutoConfig.from_pretrained(locate(named))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"model {named!r} cannot be loaded: {_first_line(error)}") from error
+    sampler_class(config.sampling.backend).check(check_kind(settings, named), named)
+
+
 def load_policy(config: RunConfig, *, path: str | None = None, masters: bool = False) -> Policy:
     """The policy of `config`, from `path` if given (a checkpoint), else from `model.path` with its jitter.
 
@@ -70,6 +83,8 @@ def load_policy(config: RunConfig, *, path: str | None = None, masters: bool = F
     logging.disable_progress_bar()
     named = path or config.model.path
     where = locate(named)
+    device = pick_device(config.model)
+    check_architecture(config, named)
     dtype = getattr(torch, config.model.dtype)
     dtype = torch.promote_types(dtype, torch.float32) if masters else dtype
     try:
@@ -79,16 +94,11 @@ def load_policy(config: RunConfig, *, path: str | None = None, masters: bool = F
     if path is None and config.model.jitter:
         _jitter(model, config.model.jitter, config.seed)
     policy = Policy(
-        model.to(pick_device(config.model)),
+        model.to(device),
         temperature=config.sampling.temperature,
         logit_elements=config.learner.logit_elements,
     ).eval()
-    gap = output_layer_gap(policy)
-    if gap > _LARGEST_GAP * (100 if dtype == torch.bfloat16 else 1):
-        raise ModelError(
-            f"model {named!r} changes its logits after the output layer (by up to {gap:.3g}: a soft cap or a scale), "
-            "which is not supported; log-probs would be wrong. Use another architecture."
-        )
+    check_policy(policy, named)
     return policy
 
 

@@ -6,7 +6,6 @@ visits the vocabulary in chunks of them, so `[B, T, V]` never exists and whoever
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rlzoo.engine.model.divergence import Match, matched_divergence
-from rlzoo.engine.model.logps import logits_of, token_logps
+from rlzoo.engine.model.logps import token_logps
 from rlzoo.engine.model.sequences import Sequences, pad
 from rlzoo.errors import ModelError
 from rlzoo.types import Pooling
@@ -174,15 +173,3 @@ def _pool(states_KH: Tensor, rows_K: Tensor, counts_B: Tensor, pooling: Pooling)
         if len(states_KH)
         else states_KH.new_zeros(B, states_KH.shape[1])
     )
-
-
-@torch.no_grad()
-def output_layer_gap(policy: Policy) -> float:
-    """Largest difference between the model's own logits and its output layer's on a probe: soft caps and scales would show here."""
-    probe = torch.arange(1, 5, device=policy.device)[None, :]
-    logits_V = policy.model(input_ids=probe, use_cache=False).logits[0, -1]
-    ours_V = logits_of(
-        policy.last_hidden(input_ids=probe, use_cache=False), policy.output.weight, policy.output.bias, 1.0
-    )
-    gap = float((ours_V[0] - logits_V).abs().max())
-    return gap if math.isfinite(gap) else math.inf

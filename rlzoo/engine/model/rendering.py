@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Literal
 
-from rlzoo.data.source import ProblemSource
+from rlzoo.data.mixing import walk
+from rlzoo.data.source import ProblemSource, Split
+from rlzoo.engine.model.room import PromptLimit
 from rlzoo.errors import DataError
 from rlzoo.types import Context, Insert, Message, Problem, text_of
 
@@ -13,9 +16,9 @@ from rlzoo.types import Context, Insert, Message, Problem, text_of
 class Renderer:
     """A tokenizer with its chat template. Without a template, the messages' text is the prompt."""
 
-    def __init__(self, tokenizer: Any, *, max_prompt: int) -> None:
+    def __init__(self, tokenizer: Any, limit: PromptLimit) -> None:
         self.tokenizer = tokenizer
-        self.max_prompt = max_prompt
+        self.limit = limit
 
     def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Tokens up to and including the generation header. DataError if they are none or too many."""
@@ -23,10 +26,16 @@ class Renderer:
         tokens = self._encoded(text)
         if not tokens:
             raise DataError("a prompt has no tokens. Leave out rows whose prompt is empty.")
-        if len(tokens) > self.max_prompt:
+        if len(tokens) > self.limit.tokens:
             raise DataError(
-                f"a prompt has {len(tokens)} tokens, more than sampling.max_prompt = {self.max_prompt}; "
-                f"cut off it would ask something else. Raise the limit or leave the row out. It begins: {text[:80]!r}"
+                f"a prompt has {len(tokens)} tokens, more than {self.limit.words}; cut off it would ask something else. "
+                f"{self.limit.instead(len(tokens))}, or leave the row out. It begins: {text[:80]!r}"
+            )
+        if self.limit.rows is not None and max(tokens) >= self.limit.rows:
+            unknown = next(token for token in tokens if token >= self.limit.rows)
+            raise DataError(
+                f"a prompt holds {self.tokenizer.convert_ids_to_tokens(unknown)!r}, token {unknown:,}, but the model's table holds {self.limit.rows:,}. "
+                f"Leave the row out, or choose the model that the token is meant for. It begins: {text[:80]!r}"
             )
         return tokens
 
@@ -54,7 +63,7 @@ class Renderer:
 
     def fits(self, problem: Problem) -> bool:
         """Whether the problem's prompt is within the limit."""
-        return self.length(problem) <= self.max_prompt
+        return self.length(problem) <= self.limit.tokens
 
     def under(self, context: Context, prompt_tokens: tuple[int, ...]) -> tuple[int, ...] | None:
         """The prompt of the same response under a context; None where the row has none."""
@@ -66,31 +75,38 @@ class Renderer:
         return self.prompt(context.messages)
 
 
+LOOKED_AT = 64
+"""Problems of an endless source whose prompts are measured before a run."""
+
+
 def check_lengths(
-    renderer: Renderer, sources: Sequence[ProblemSource], long_prompts: Literal["refuse", "skip"]
+    renderer: Renderer, sources: Sequence[ProblemSource], split: Split, long_prompts: Literal["refuse", "skip"]
 ) -> list[str]:
-    """What is to be said of finite sources whose train prompts are over the limit; DataError unless they are to be skipped.
+    """What is to be said of sources whose prompts are over the limit; DataError unless they are to be skipped.
 
     Found at the start, for a run that stops at its hundredth step has cost a hundred. Only prompts of more bytes than the
-    limit has tokens are tokenised: a token stands for at least one byte.
+    limit has tokens are tokenised: a token stands for at least one byte, but for the few that a tokenizer puts before a text.
     """
     notes: list[str] = []
+    limit = renderer.limit
     for source in sources:
+        size = source.size(split)
         lengths = [
             renderer.length(problem)
-            for index in range(source.size("train") or 0)
-            if len(renderer.text((problem := source.problem("train", index)).messages).encode()) > renderer.max_prompt
+            for problem in islice(walk(source, split), LOOKED_AT if size is None else size)
+            if len(renderer.text(problem.messages).encode()) >= limit.tokens
         ]
-        long = [length for length in lengths if length > renderer.max_prompt]
+        long = [length for length in lengths if length > limit.tokens]
         if not long:
             continue
+        among = f"the first {LOOKED_AT}" if size is None else f"{size:,}"
+        prompts = "prompts" if split == "train" else f"{split} prompts"
         found = (
-            f"{len(long):,} of {source.size('train'):,} prompts of {source.name} have more tokens than "
-            f"sampling.max_prompt = {renderer.max_prompt}, the longest {max(long):,}"
+            f"{len(long):,} of {among} {prompts} of {source.name} have more tokens than {limit.words}, the longest {max(long):,}"
         )
         if long_prompts == "refuse":
             raise DataError(
-                f"{found}; cut off they would ask something else. Raise the limit (--set sampling.max_prompt={max(long)}), "
+                f"{found}; cut off they would ask something else. {limit.instead(max(long))}, "
                 "or leave them out (--set data.long_prompts=skip)."
             )
         notes.append(f"{found}; they are passed over")

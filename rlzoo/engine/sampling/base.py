@@ -70,6 +70,10 @@ class Sampler(ABC):
         self.policy_version = -1
         """Optimizer updates that the weights in force have seen; -1 before the first `publish`."""
 
+    @classmethod
+    def check(cls, kind: type, named: str) -> None:  # noqa: B027  most engines say themselves what they cannot load
+        """Refuse models of a class that this sampler cannot sample from, before weights are read. UnfitModel, by name."""
+
     @abstractmethod
     def sample(self, requests: Sequence[Request], decoding: Decoding) -> list[tuple[Rollout, ...]]:
         """Rollouts of each request, in order, one for each of its keys. Equal keys and weights give equal tokens."""

@@ -11,11 +11,19 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from rlzoo.config import RunConfig
 from rlzoo.engine.model.policy import Policy
+from rlzoo.engine.model.sequences import Sequences
+from rlzoo.engine.model.suitability import PROBE
 from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.sampling.base import Decoding, Request, Sampler, end_tokens
 from rlzoo.engine.sampling.noise import choose
-from rlzoo.errors import Diverged
+from rlzoo.errors import Diverged, RlzooError, UnfitModel
 from rlzoo.types import Rollout
+
+
+CACHED_GAP = 1e-3
+"""Nats between a token's log-prob while sampling and in its whole text, on average, that rounding may make."""
+CACHED_GAP_ROUNDED = 0.25
+"""The same in bfloat16, where a few hundredths are usual."""
 
 
 class _SlabLayer(DynamicLayer):
@@ -79,12 +87,46 @@ class TransformersSampler(Sampler):
         self.ends: tuple[int, ...] = ()
         """Tokens that end a response."""
 
+    @classmethod
+    def check(cls, kind: type, named: str) -> None:
+        if getattr(kind, "_is_stateful", False):
+            raise UnfitModel(
+                f"model {named!r} is {kind.__name__}, which keeps a recurrent state where attention keeps a token's keys: prompts of several lengths "
+                "cannot be read side by side and copied to their responses, as the sampler 'transformers' does. Use a model whose layers "
+                "are all attention, or another sampling.backend."
+            )
+
     def publish(self, weights: WeightStore, updates: int) -> None:
         super().publish(weights, updates)
         if self.weights is not weights:
             with weights.whole() as policy:
                 self.ends = end_tokens(self.tokenizer, getattr(policy.model, "generation_config", None))
+                self._check_cache(policy)
         self.weights = weights
+
+    @torch.inference_mode()
+    def _check_cache(self, policy: Policy) -> None:
+        """Sample a little, and hold the log-probs against those of whole sequences. UnfitModel where they are not the same."""
+        named, kind = self.config.model.path, type(policy.model).__name__
+        requests = [Request(prompt_tokens=PROBE[:length], keys=(1, 2)) for length in (2, 4)]
+        try:
+            groups = self._decode(policy, requests, Decoding(temperature=policy.temperature, max_response=4))
+        except RlzooError:
+            raise
+        except Exception as error:  # what a model's code makes of a cache that is not its own is anybody's guess
+            raise UnfitModel(
+                f"model {named!r} is {kind}, which cannot be sampled from with one cache for several responses "
+                f"({type(error).__name__}: {error}). Use another architecture, or another sampling.backend."
+            ) from error
+        rollouts = [rollout for group in groups for rollout in group]
+        whole = policy(Sequences([r.prompt_tokens for r in rollouts], [r.response_tokens for r in rollouts])).logps_K
+        cached = torch.tensor([logp for r in rollouts for logp in r.sampler_logps], device=whole.device)
+        gap = float((whole - cached).abs().mean())
+        if gap > (CACHED_GAP_ROUNDED if policy.output.weight.dtype == torch.bfloat16 else CACHED_GAP):
+            raise UnfitModel(
+                f"model {named!r} is {kind}, whose log-probs with a cache differ from those of the whole text (by {gap:.3g} nats on average), so "
+                "what is sampled would not be what is trained on. Use another architecture, or another sampling.backend."
+            )
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[Request], decoding: Decoding) -> list[tuple[Rollout, ...]]:
