@@ -6,6 +6,7 @@ What this does not show: that a trained model of such an architecture learns wel
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,10 @@ import torch
 from rlzoo import configure
 from rlzoo.cli import main
 from rlzoo.config import RunConfig
-from rlzoo.engine.evaluator import evaluate
 from rlzoo.engine.model.loading import frozen_store, load_tokenizer
 from rlzoo.engine.model.rendering import Renderer
 from rlzoo.engine.model.room import PromptLimit, Room, check_tokenizer, context_of
 from rlzoo.engine.model.sequences import Sequences
-from rlzoo.engine.reporting import Silent
 from rlzoo.engine.sampling.base import Decoding, Request
 from rlzoo.engine.sampling.transformers import TransformersSampler
 from rlzoo.engine.trainer import train
@@ -29,6 +28,18 @@ from rlzoo.runs.folder import RunDir
 from tests import architectures
 from tests.architectures import REFUSED, TRAINED
 
+COIN = """
+from rlzoo.types import Verdict
+from rlzoo.verifier import Verifier
+
+
+class Coin(Verifier):
+    name = "coin"
+
+    def judge(self, problem, response):
+        right = sum(map(ord, response)) % 2 == 0
+        return Verdict(reward=float(right), status="correct" if right else "wrong", reason="by its letters")
+"""
 QUESTIONS = ("12+34=", "What is an ant to the tenth of 12 * 12? Think, then say the number alone.")
 
 
@@ -48,10 +59,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sums to train and to test on."""
-    file = tmp_path_factory.mktemp("problems") / "sums.jsonl"
+    """Sums whose verifier takes half of what random weights say for right, so that there is something to learn from."""
+    folder = tmp_path_factory.mktemp("problems")
+    (folder / "coin.py").write_text(COIN)
     splits = ["train"] * 6 + ["test"] * 3
-    rows = [{"prompt": f"{n}+{n * n}=", "answer": str(n + n * n), "split": split} for n, split in enumerate(splits)]
+    rows = [
+        {"prompt": f"{n}+{n * n}=", "answer": "1", "verifier": f"{folder / 'coin.py'}:Coin", "split": split}
+        for n, split in enumerate(splits)
+    ]
+    file = folder / "sums.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 
@@ -59,8 +75,8 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(model: Path, data: Path, steps: int = 1, *more: str) -> RunConfig:
     small = [
         f"model.path={model}", f'data.sources=[{{"name": "file", "options": {{"path": {json.dumps(str(data))}}}}}]',
-        "sampling.prompts_per_step=2", "sampling.group_size=2", "sampling.max_response=6", "learner.updates_per_step=1",
-        "eval.samples=1", "threads=1", f"budget.steps={steps}", "reward.format=0.1", "reward.length=1", "reward.gated=false",
+        "sampling.prompts_per_step=2", "sampling.group_size=4", "sampling.max_response=12", "learner.updates_per_step=1",
+        "eval.samples=1", "threads=1", f"budget.steps={steps}", "verifier.check_golds=0",
     ]  # fmt: skip
     return configure.load(algo="grpo", assignments=[*small, *more])
 
@@ -114,20 +130,19 @@ def test_a_step_is_made(name: str, folders: dict[str, Path], problems: Path, tmp
 @pytest.mark.long
 @pytest.mark.parametrize("name", TRAINED)
 def test_trained_tested_and_resumed(name: str, folders: dict[str, Path], problems: Path, tmp_path: Path) -> None:
-    """Two steps at once are two steps with a stop between them; and the checkpoint is a model that is tested like any other."""
+    """Two steps at once are two steps with a stop between them, and are tested alike before and after."""
     config = settings(folders[name], problems, 2, "checkpoint.every=1")
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train(config, whole)
-    train(config, cut)
-    run = RunDir(cut)
-    for file in run.checkpoint(2).rglob("*"):  # as if it had been killed after its first step
-        if file.is_file():
-            file.unlink()
-    train(config, cut, resume=True)
-    newest = [RunDir(out).checkpoint(2) / "model.safetensors" for out in (whole, cut)]
-    assert newest[0].read_bytes() == newest[1].read_bytes()
-    found = evaluate(str(run.checkpoint(2)), config, reporter=Silent())
-    assert found.attempts == run.evaluations()[-1].attempts
+    whole, cut = RunDir(tmp_path / "whole"), RunDir(tmp_path / "cut")
+    train(config, whole.path)
+    shutil.copytree(whole.path, cut.path)
+    shutil.rmtree(cut.checkpoint(2))  # as if it had been killed in its second step
+    train(config, cut.path, resume=True)
+    weights = [(run.checkpoint(2) / "model.safetensors").read_bytes() for run in (whole, cut)]
+    assert weights[0] == weights[1]
+    assert weights[0] != (whole.checkpoint(1) / "model.safetensors").read_bytes()
+    tested = [[(found.step, found.attempts) for found in run.evaluations()] for run in (whole, cut)]
+    assert tested[0] == tested[1]
+    assert [step for step, _ in tested[0]] == [0, 2]
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -159,10 +174,10 @@ def test_a_model_that_looks_ahead_would_have_been_trained(folders: dict[str, Pat
 
 
 def test_the_end_of_a_turn_ends_a_response(folders: dict[str, Path], problems: Path) -> None:
-    store, tokenizer = frozen_store(settings(folders["qwen2-two-ends"], problems)), None
-    tokenizer = load_tokenizer(str(folders["qwen2-two-ends"]))
-    sampler = TransformersSampler(settings(folders["qwen2-two-ends"], problems), tokenizer)
-    sampler.publish(store, 0)
+    config = settings(folders["qwen2-two-ends"], problems)
+    tokenizer = load_tokenizer(config.model.path)
+    sampler = TransformersSampler(config, tokenizer)
+    sampler.publish(frozen_store(config), 0)
     assert set(sampler.ends) == set(tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"]))
 
 
