@@ -98,6 +98,8 @@ class Ruler:
     text: Callable[[str], int]
     prompt: Callable[[Problem], int]
     """With the chat template, where lengths are in tokens."""
+    shown: Callable[[Problem], str] | None = None
+    """The prompt as the model reads it, special tokens written out; None where no model of one's own is asked about."""
 
 
 def ruler(model: str) -> Ruler:
@@ -115,8 +117,10 @@ def ruler(model: str) -> Ruler:
     tokenizer = load_tokenizer(model)
     renderer = Renderer(tokenizer, PromptLimit(tokens=1))
     if not spells_any_text(tokenizer):
-        return in_characters
-    return Ruler("tokens", lambda text: len(tokenizer.encode(text, add_special_tokens=False)), renderer.length)
+        return replace(in_characters, shown=renderer.shown)
+    return Ruler(
+        "tokens", lambda text: len(tokenizer.encode(text, add_special_tokens=False)), renderer.length, renderer.shown
+    )
 
 
 def spells_any_text(tokenizer: Any) -> bool:
@@ -192,6 +196,7 @@ def examine(
         ],
         "doubts": _doubts(loaded, wanted, unlike),
         "golds": failing,
+        "first_prompt": measured.shown(everything[0]) if measured.shown and everything else None,
         "would_lose": would_lose(wanted, loaded, failing["failed"]),
     }
 
@@ -289,6 +294,9 @@ def _print(found: dict[str, Any]) -> None:
 
     console.print_heading(f"{found['file']}")
     console.print_pairs(_harmless([*_told_of_rows(found), *_told_of_questions(found), *_told_of_losses(found)]))
+    if found["first_prompt"] is not None:
+        console.print_pairs([("first prompt", "as the model reads it")])
+        console.print_block(found["first_prompt"])
     if found["would_lose"]:
         console.hint(
             "A run would refuse or lose these rows. Repair them, or say so: --set skip_bad=true, or a share of all rows."

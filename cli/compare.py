@@ -13,6 +13,7 @@ from rlzoo.cli import folders, options, plain
 from rlzoo.errors import UsageError
 
 if TYPE_CHECKING:
+    from rlzoo.cli.choosing import Choice
     from rlzoo.experiment.design import ComparisonRequest, Experiment
     from rlzoo.experiment.presets import Preset
     from rlzoo.experiment.runner import Run
@@ -100,6 +101,9 @@ def command(
     recipe: options.Recipe = None,
     file: options.File = None,
     sets: options.Sets = None,
+    steps: options.Steps = None,
+    model: options.Model = None,
+    data: options.Data = None,
     jobs: Jobs = None,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -117,14 +121,18 @@ def command(
         raise UsageError(
             f"--margin is {margin:g}, but equivalence needs a margin above 0 percentage points; 2 is usual."
         )
-    from rlzoo.cli import compare_plan, verdicts
+    from rlzoo.cli import choosing, compare_plan, verdicts
 
     if analyse:
         verdicts.only_analyse([*(arms or [])], baseline=baseline, margin=margin, strict=strict, json=json)
         return
+    if steps is not None and budget:
+        raise UsageError("--steps and --budget both say when a run ends; give one of them: --budget steps=N for steps.")
     named = [*(arms or []), *(more or [])]
-    request = _request(named, seeds, budget, baseline, controls, preset, recipe, file, sets, jobs, margin)
+    shared = options.assignments(sets, budget__steps=steps, model__path=model, data__sources=options.sources(data))
+    request, chosen = _request(named, seeds, budget, baseline, controls, preset, recipe, file, shared, jobs, margin)
     experiment = _design(request, out)
+    choosing.tell(chosen, experiment.runs[0].config)
     compare_plan.check(experiment, strict=strict)
     compare_plan.show(experiment, out, preset or (None if named else "cpu"), json=json, result=dry_run)
     if not dry_run:
@@ -175,29 +183,31 @@ def _request(
     preset: str | None,
     recipe: str | None,
     file: Path | None,
-    sets: list[str] | None,
+    sets: list[str],
     jobs: int | None,
     margin: float | None,
-) -> ComparisonRequest:
-    """Options over the preset's values over the defaults."""
-    from rlzoo import configure
+) -> tuple[ComparisonRequest, Choice]:
+    """Options over the preset's values over the defaults; and what the recipe was chosen by."""
+    from rlzoo.cli import choosing
     from rlzoo.experiment import design, presets
     from rlzoo.runs.comparison import MARGIN
 
     chosen: Preset | None = presets.find(preset) if preset else None if arms else presets.find(presets.DEFAULT)
     wanted = () if controls is None else tuple(name for name in controls.split(",") if name not in ("", "none"))
-    return design.ComparisonRequest(
+    recipe_of = choosing.choose(recipe, file, sets, chosen.recipe if chosen else None)
+    request = design.ComparisonRequest(
         arms=tuple(arms) or (chosen.arms if chosen else ()),
         controls=chosen.controls if chosen and controls is None else wanted,
         baseline=baseline,
         seeds=design.parse_seeds(seeds) if seeds is not None else chosen.seeds if chosen else (0, 1, 2),
-        recipe=recipe or (chosen.recipe if chosen else configure.DEFAULT_RECIPE),
+        recipe=recipe_of.recipe,
         file=file,
-        sets=tuple(sets or ()),
+        sets=tuple(sets),
         budget=tuple(budget or ()),
         margin=MARGIN if margin is None else margin,
         jobs=jobs,
     )
+    return request, recipe_of
 
 
 def _design(request: ComparisonRequest, out: Path | None) -> Experiment:

@@ -34,6 +34,7 @@ def show(
     steps: options.Steps = None,
     seed: options.Seed = None,
     model: options.Model = None,
+    data: options.Data = None,
     explain: Explain = False,
     json: options.Json = False,
 ) -> None:
@@ -45,7 +46,12 @@ def show(
     from rlzoo.cli import console, described
 
     found = options.load_config(
-        algo, recipe, file, options.assignments(sets, budget__steps=steps, seed=seed, model__path=model)
+        algo,
+        recipe,
+        file,
+        options.assignments(
+            sets, budget__steps=steps, seed=seed, model__path=model, data__sources=options.sources(data)
+        ),
     )
     if not explain:
         if json:

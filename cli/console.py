@@ -315,6 +315,11 @@ def print_group(row: Mapping[str, Any]) -> None:
     _print_block(console, str(row["prompt_text"]))
 
 
+def print_block(text: str) -> None:
+    """Text that is not ours, with a bar before every line."""
+    _print_block(stdout(), text)
+
+
 def _print_block(console: Console, text: str) -> None:
     bar = Text("    │ ", style="dim")
     for line in text.split("\n"):

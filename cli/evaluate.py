@@ -53,6 +53,7 @@ def command(
     recipe: options.Recipe = None,
     file: options.File = None,
     sets: options.Sets = None,
+    data: options.Data = None,
     json: options.Json = False,
 ) -> None:
     """Test a model or a run: pass@k and maj@n with standard errors.
@@ -69,6 +70,7 @@ def command(
     subject = find(target, step)
     per_level_setting = "eval__problems_per_level" if split == "test" else "eval__validation_per_level"
     shortcuts = {"eval__samples": samples, per_level_setting: per_level, "eval__temperature": temperature, "seed": seed}
+    shortcuts["eval__sources"] = options.sources(data)
     config = settings_for(subject, recipe, file, options.assignments(sets, **shortcuts))
     from rlzoo.engine import evaluator  # last: it loads torch, and a wrong request should be answered at once
 
@@ -110,5 +112,5 @@ def settings_for(subject: TestedModel, recipe: str | None, file: Path | None, se
     if subject.run is not None and recipe is None and file is None:
         base = subject.run.config()
     else:
-        base = options.load_config(None, recipe, file, [])
+        base = options.load_config(None, recipe, file, options.assignments(None, model__path=subject.model))
     return options.override(base, [*sets, *options.assignments(None, model__path=subject.model)])

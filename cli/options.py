@@ -24,7 +24,9 @@ Algo = Annotated[
 Recipe = Annotated[
     str | None,
     typer.Option(
-        "--recipe", metavar="NAME", help="Settings to start from; see `rlzoo recipes`. [default: cpu-default]"
+        "--recipe",
+        metavar="NAME",
+        help="Settings to start from; see `rlzoo recipes`. [default: cpu-default; for a model of your own, by its size and device]",
     ),
 ]
 File = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="YAML settings over the recipe's.")]
@@ -64,23 +66,26 @@ def load_config(
     algo: str | None, recipe: str | None, file: Path | None, sets: list[str], *, resumed: Path | None = None
 ) -> RunConfig:
     """The run these options describe; those of a run being resumed start from what it was started with."""
-    from rlzoo import configure, registry
+    from rlzoo import configure
+    from rlzoo.cli import choosing
 
-    if algo is not None and algo.endswith(".py"):
-        algo = registry.only_objective(algo)
     if resumed is not None and file is None and recipe is None:
-        file = resumed / "config.yaml"
-    return configure.load(recipe=recipe or configure.DEFAULT_RECIPE, file=file, algo=algo, assignments=sets)
+        recipe, file = configure.DEFAULT_RECIPE, resumed / "config.yaml"
+    chosen = choosing.choose(recipe, file, sets)
+    config = configure.load(recipe=chosen.recipe, file=file, algo=algo, assignments=sets)
+    choosing.tell(chosen, config)
+    return config
 
 
 def override(base: RunConfig, sets: list[str]) -> RunConfig:
     """`base` with `--set` texts over it."""
     from rlzoo import configure
+    from rlzoo.anchoring import anchored
 
     data = base.model_dump(mode="json")
     for text in sets:
         data = configure.merge(data, configure.parse_assignment(text))
-    return configure.validate(data)
+    return configure.validate(anchored(data, Path.cwd()))
 
 
 def objective_section(name: str, sets: list[str] | None) -> dict[str, Any]:

@@ -136,10 +136,30 @@ def _print_plan(config: RunConfig, out: Path | None, *, json: bool) -> None:
 
     with faults.named(config.objective.name, config.objective.base):
         plan = plan_of(config)
+    prompt = first_prompt(config)
     if json:
-        console.print_json({"event": "plan", **watch.plan_as_data(plan)})
+        console.print_json({"event": "plan", **watch.plan_as_data(plan), "prompt": prompt})
     else:
         console.emit(console.plan_table(plan, config, out))
+        console.print_line()
+        console.print_heading("its first prompt, as the model reads it")
+        console.print_block(prompt)
+
+
+def first_prompt(config: RunConfig) -> str:
+    """The prompt of one training problem, with special tokens written out. The tokenizer is loaded, and no weights."""
+    from itertools import chain
+
+    from rlzoo.data.mixing import walk
+    from rlzoo.engine.model.loading import load_tokenizer
+    from rlzoo.engine.model.rendering import Renderer
+    from rlzoo.engine.model.room import PromptLimit
+    from rlzoo.engine.supply import build_supply
+
+    limit = PromptLimit(tokens=config.sampling.max_prompt)
+    renderer = Renderer(load_tokenizer(config.model.path), limit, config.model.template)
+    every = chain.from_iterable(walk(source, "train") for source in build_supply(config).training)
+    return next((renderer.shown(problem) for problem in every), "")
 
 
 def plan_of(config: RunConfig) -> Plan:

@@ -19,12 +19,15 @@ EMBEDDED = ("tiny", "tiny-clean")
 
 class ModelConfig(Settings):
     path: str = "tiny"
-    """`tiny`, `tiny-clean`, a local folder, or a hub name that `from_pretrained` takes."""
+    """`tiny`, `tiny-clean`, a local folder, or a hub name that `from_pretrained` takes. A relative folder is looked for beside the file of
+    settings that names it, then in the present folder, and kept as an absolute path; so is every path in settings."""
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """In which the model computes. With bfloat16 the optimizer steps float32 weights, which are rounded for each update.
     float64 is for tests of exactness."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA if there is a device, else CPU."""
+    template: dict[str, Any] = Field(default_factory=dict)
+    """What the tokenizer's chat template is told beside the messages: `{enable_thinking: false}`, where it knows of that."""
     jitter: float = Field(0.0, ge=0)
     """Standard deviation of seeded noise added to every initial weight; 0 = none. For measuring how long paired runs stay paired."""
 

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rlzoo import registry
+from rlzoo.anchoring import anchored
 from rlzoo.config import RunConfig, VerificationConfig
 from rlzoo.errors import ConfigError, UnknownName, did_you_mean
 from rlzoo.settings import VerifierConfig
@@ -107,18 +108,18 @@ def load(
     assignments: Sequence[str] = (),
     algo: str | None = None,
 ) -> RunConfig:
-    """The run that recipe, file, `algo` and assignments describe, later ones over earlier ones.
+    """The run that recipe, file, `algo` and assignments describe, later ones over earlier ones; its paths are absolute.
 
     Raises ConfigError whose lines each name one setting, its value and a guess at what was meant.
     """
     data = read_recipe(recipe)
     if file is not None:
-        data = merge(data, read_file(file))
+        data = merge(data, anchored(read_file(file), Path(file).parent))
     if algo is not None:
-        data = merge(data, {"objective": {"name": algo}})
+        data = merge(data, {"objective": {"name": registry.only_objective(algo) if algo.endswith(".py") else algo}})
     for text in assignments:
         data = merge(data, parse_assignment(text))
-    return validate(data)
+    return validate(anchored(data, Path.cwd()))
 
 
 def validate(data: Mapping[str, Any]) -> RunConfig:
@@ -153,6 +154,9 @@ def _read_objective(data: dict[str, Any]) -> list[str]:
     """Put settings of their own class into `data`, as far as they can be read; a line for each that cannot."""
     section = data.get("objective")
     section = {"name": section} if isinstance(section, str) else section
+    if isinstance(section, Mapping):
+        section = {name: _whole(text) if name in ("name", "base") else text for name, text in section.items()}
+        data["objective"] = section
     if not isinstance(section, Mapping) or not isinstance(section.get("name"), str):
         return []
     settings = registry.objective_class(section["name"], section.get("base")).Config
@@ -162,6 +166,11 @@ def _read_objective(data: dict[str, Any]) -> list[str]:
         data["objective"] = settings.model_construct(name=section["name"])
         return [f"objective.{line}" for line in explain(error, settings)]
     return []
+
+
+def _whole(name: Any) -> Any:
+    """An objective's name with its class; of a file that holds one objective, the class need not be said."""
+    return registry.only_objective(name) if isinstance(name, str) and name.endswith(".py") else name
 
 
 def _read_verifiers(data: dict[str, Any]) -> list[str]:

@@ -59,8 +59,16 @@ TRAINED: dict[str, Architecture] = {
         end="<|eot_id|>",
         pad="<|pad|>",
         template=HEADERS,
-        settings={"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0,
-                                      "high_freq_factor": 4.0, "original_max_position_embeddings": 128}},
+        settings={
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 5e5,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 128,
+            }
+        },
     ),
     "llama-no-pad": Architecture(
         config="LlamaConfig", model="LlamaForCausalLM", specials=("<s>", "</s>"), start="<s>", end="</s>"
@@ -154,17 +162,21 @@ REFUSED: dict[str, tuple[Architecture, str]] = {
         "recurrent state",
     ),
     "rwkv": (
-        Architecture(
-            config="RwkvConfig", model="RwkvForCausalLM", settings={"attention_hidden_size": 16}, **_TEXT
-        ),
+        Architecture(config="RwkvConfig", model="RwkvForCausalLM", settings={"attention_hidden_size": 16}, **_TEXT),
         "recurrent state",
     ),
     "jamba": (
         Architecture(
             config="JambaConfig",
             model="JambaForCausalLM",
-            settings={"num_experts": 1, "attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False,
-                      "mamba_d_state": 4, "mamba_dt_rank": 4},
+            settings={
+                "num_experts": 1,
+                "attn_layer_period": 2,
+                "attn_layer_offset": 1,
+                "use_mamba_kernels": False,
+                "mamba_d_state": 4,
+                "mamba_dt_rank": 4,
+            },
             **_TEXT,
         ),
         "recurrent state",
@@ -173,9 +185,16 @@ REFUSED: dict[str, tuple[Architecture, str]] = {
         Architecture(
             config="ZambaConfig",
             model="ZambaForCausalLM",
-            settings={"attention_hidden_size": 32, "attention_head_dim": 16, "use_mamba_kernels": False,
-                      "mamba_d_state": 4, "mamba_dt_rank": 4, "n_mamba_heads": 1,
-                      "num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2},
+            settings={
+                "attention_hidden_size": 32,
+                "attention_head_dim": 16,
+                "use_mamba_kernels": False,
+                "mamba_d_state": 4,
+                "mamba_dt_rank": 4,
+                "n_mamba_heads": 1,
+                "num_hidden_layers": 4,
+                "layers_block_type": ["mamba", "hybrid"] * 2,
+            },
             **_TEXT,
         ),
         "recurrent state",
@@ -184,9 +203,17 @@ REFUSED: dict[str, tuple[Architecture, str]] = {
         Architecture(
             config="Qwen3NextConfig",
             model="Qwen3NextForCausalLM",
-            settings={"layer_types": ["linear_attention", "full_attention"], "num_experts": 2, "num_experts_per_tok": 1,
-                      "moe_intermediate_size": 8, "shared_expert_intermediate_size": 8, "linear_num_key_heads": 2,
-                      "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+            settings={
+                "layer_types": ["linear_attention", "full_attention"],
+                "num_experts": 2,
+                "num_experts_per_tok": 1,
+                "moe_intermediate_size": 8,
+                "shared_expert_intermediate_size": 8,
+                "linear_num_key_heads": 2,
+                "linear_num_value_heads": 2,
+                "linear_key_head_dim": 8,
+                "linear_value_head_dim": 8,
+            },
             **_TEXT,
         ),
         "recurrent state",
@@ -231,9 +258,7 @@ def tokenizer_of(made: Architecture) -> Any:
         core.post_processor = processors.TemplateProcessing(
             single=f"{made.start} $A", pair=f"{made.start} $A $B", special_tokens=place
         )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token=made.end, bos_token=made.start, pad_token=made.pad
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=made.end, bos_token=made.start, pad_token=made.pad)
     fast.chat_template = made.template
     return fast
 
@@ -271,6 +296,15 @@ def make(made: Architecture, folder: Path) -> Path:
 
 
 _WITHOUT = {
-    "head_dim": ("Phi3Config", "Olmo2Config", "GPT2Config", "GPTNeoXConfig", "RwkvConfig", "MambaConfig", "BertConfig", "T5Config"),
+    "head_dim": (
+        "Phi3Config",
+        "Olmo2Config",
+        "GPT2Config",
+        "GPTNeoXConfig",
+        "RwkvConfig",
+        "MambaConfig",
+        "BertConfig",
+        "T5Config",
+    ),
     "num_key_value_heads": ("GPT2Config", "GPTNeoXConfig", "RwkvConfig", "MambaConfig", "BertConfig", "T5Config"),
 }

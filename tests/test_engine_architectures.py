@@ -87,7 +87,8 @@ def sampled(config: RunConfig, rows: int = 3) -> tuple[Any, Any, Sequences, list
     renderer = Renderer(tokenizer, PromptLimit(tokens=256))
     requests = [
         Request(
-            prompt_tokens=renderer.prompt([{"role": "user", "content": text}]), keys=tuple(range(i * rows, i * rows + rows))
+            prompt_tokens=renderer.prompt([{"role": "user", "content": text}]),
+            keys=tuple(range(i * rows, i * rows + rows)),
         )
         for i, text in enumerate(QUESTIONS)
     ]
@@ -183,10 +184,15 @@ def test_the_end_of_a_turn_ends_a_response(folders: dict[str, Path], problems: P
 
 def test_a_response_that_leaves_no_room_is_refused(folders: dict[str, Path], problems: Path, tmp_path: Path) -> None:
     """GPT-2 here has 256 positions; a prompt of 5 tokens and a response of 252 need 257."""
-    fits = settings(folders["gpt2"], problems, 1, "sampling.max_response=251", "eval.at_end=false", "eval.at_start=false")
+    fits = settings(
+        folders["gpt2"], problems, 1, "sampling.max_response=251", "eval.at_end=false", "eval.at_start=false"
+    )
     train(fits, tmp_path / "fits")
     over = settings(folders["gpt2"], problems, 1, "sampling.max_response=252")
-    with pytest.raises(DataError, match=r"4 that sampling\.max_response = 252 leaves of the model's context of 256, the longest 5.*=251"):
+    with pytest.raises(
+        DataError,
+        match=r"4 that sampling\.max_response = 252 leaves of the model's context of 256, the longest 5.*=251",
+    ):
         train(over, tmp_path / "over")
     assert not RunDir(tmp_path / "over").rollout_steps(), "before anything is sampled"
     whole = settings(folders["gpt2"], problems, 1, "sampling.max_response=256")
@@ -196,10 +202,15 @@ def test_a_response_that_leaves_no_room_is_refused(folders: dict[str, Path], pro
 
 def test_test_prompts_are_measured_before_training(folders: dict[str, Path], tmp_path: Path) -> None:
     """One test prompt of 40 characters and more; found at the start, though it would be asked at the end only."""
-    rows = [{"prompt": "1+1=", "answer": "2", "split": "train"}, {"prompt": "1" * 41 + "=", "answer": "2", "split": "test"}]
+    rows = [
+        {"prompt": "1+1=", "answer": "2", "split": "train"},
+        {"prompt": "1" * 41 + "=", "answer": "2", "split": "test"},
+    ]
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = settings(folders["gpt2"], file, 1, "sampling.max_prompt=40", "eval.at_start=false", "verifier.check_golds=0")
+    config = settings(
+        folders["gpt2"], file, 1, "sampling.max_prompt=40", "eval.at_start=false", "verifier.check_golds=0"
+    )
     with pytest.raises(DataError, match=r"1 of 1 test prompts .* the longest 42"):
         train(config, tmp_path / "run")
 
@@ -224,7 +235,10 @@ def test_a_tokenizer_of_more_tokens_than_the_model_is_refused(folders: dict[str,
     """259 tokens and a few specials: each row fewer is a token that stands for nothing."""
     tokenizer = load_tokenizer(str(folders["gpt2"]))
     assert not check_tokenizer(tokenizer, Room(rows=len(tokenizer)), "gpt2")
-    with pytest.raises(ModelError, match=rf"numbered up to {len(tokenizer) - 1}, but the model's table holds {len(tokenizer) - 2}: 2 of them"):
+    with pytest.raises(
+        ModelError,
+        match=rf"numbered up to {len(tokenizer) - 1}, but the model's table holds {len(tokenizer) - 2}: 2 of them",
+    ):
         check_tokenizer(tokenizer, Room(rows=len(tokenizer) - 2), "gpt2")
 
 

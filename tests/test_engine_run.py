@@ -13,7 +13,16 @@ import pytest
 from rlzoo.engine.model.loading import load_policy, load_tokenizer
 from rlzoo.engine.reporting import Silent
 from rlzoo.engine.trainer import train
-from rlzoo.errors import CheckpointError, ConfigError, DataError, ModelError, RunConflict, UnknownName, UnmetNeed
+from rlzoo.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    ModelError,
+    RunConflict,
+    UnfitModel,
+    UnknownName,
+    UnmetNeed,
+)
 from rlzoo.metrics import find, glossary
 from rlzoo.registry import objective_class, objectives
 from rlzoo.runs.folder import RunDir
@@ -155,8 +164,8 @@ def test_resume_refuses_changed_data(whole: Path, tmp_path: Path):
     ("assignments", "error", "words"),
     [
         (["sampling.group_size=1"], UnmetNeed, "at least 2 rollouts"),
-        (["model.path=/nowhere/at/all"], ModelError, "does not exist"),
-        (["model.path=nonsense"], ModelError, "no model 'nonsense'"),
+        (["model.path=/nowhere/at/all"], UnfitModel, "does not exist"),
+        (["model.path=nonsense"], UnfitModel, "no model 'nonsense'"),
         (["objective={name: mcpo-contrastive}", "data.sources=[{name: maths}]"], UnmetNeed, "at least 2 domains"),
         (["objective={name: mcpo-mastery}", "learner.updates_per_step=1"], UnmetNeed, "previous_step"),
         (["eval.sources=[{name: nosuch}]"], UnknownName, "'nosuch'"),
@@ -246,13 +255,13 @@ def test_a_run_that_starts_again_without_a_checkpoint_is_running(tmp_path: Path)
 
 def test_a_model_that_is_nowhere_is_said_once():
     for load in (lambda: load_tokenizer("nosuch"), lambda: load_policy(small_config("model.path=nosuch"))):
-        with pytest.raises(ModelError, match=r"^there is no model 'nosuch'"):
+        with pytest.raises(UnfitModel, match=r"^there is no model 'nosuch'"):
             load()
 
 
 def test_a_folder_that_is_no_model_and_a_model_without_an_end(tmp_path: Path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match=r"no config\.json"):
+    with pytest.raises(UnfitModel, match=r"no config\.json"):
         train(small_config(f"model.path={tmp_path / 'empty'}"), tmp_path / "run")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

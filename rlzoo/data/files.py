@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from rlzoo.anchoring import unplaced
 from rlzoo.data import file_options
 from rlzoo.data.file_options import FileOptions
 from rlzoo.data.problems import Loaded, load
@@ -48,7 +49,7 @@ class FileSource:
         return digest(
             self.name,
             [
-                (split, p.id, p.messages, p.answer, p.verifier, digest(p.metadata))
+                (split, p.id, p.messages, p.answer, unplaced(p.verifier), digest(p.metadata))
                 for split in SPLITS
                 for p in self.by_split[split]
             ],

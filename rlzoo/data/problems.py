@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from rlzoo import registry
+from rlzoo import anchoring, registry
 from rlzoo.data import fields, hub, layouts, reading
 from rlzoo.data.choices import LETTER, Question, choice, options_shown
 from rlzoo.data.file_options import FileOptions
@@ -113,7 +113,13 @@ def load(wanted: FileOptions) -> Loaded:
             loaded.faults.add(number, fault)
             continue
         if not named:
-            key = digest(problem.id, problem.answer, problem.verifier, own_split, problem.metadata.get("tests"))
+            key = digest(
+                problem.id,
+                problem.answer,
+                anchoring.unplaced(problem.verifier),
+                own_split,
+                problem.metadata.get("tests"),
+            )
             if key in again:
                 loaded.repeated += 1
                 continue
@@ -169,6 +175,10 @@ class _ProblemBuilder:
         self.wanted, self.layout, self.domain = wanted, layout, domain
         self.verifiers = set(registry.verifiers.names())
 
+    def _placed(self, verifier: str) -> str:
+        """A verifier that is a file, by its whole path: beside the rows, or else in the present folder."""
+        return anchoring.attribute(anchoring.attribute(verifier, Path(self.wanted.path).parent), Path.cwd())
+
     def problem(self, row: Row) -> tuple[Problem, Split | None, bool]:
         """The problem, the split that its row names, and whether the row names its id. RowFault if it cannot be one."""
         if not all(isinstance(column, str) for column in row):
@@ -185,7 +195,7 @@ class _ProblemBuilder:
         elif parts.tests not in (None, "", []):
             metadata["tests"] = tests = self._tests(parts, digest(messages))
             verifier, kind = "code", tests["kind"]
-        verifier = parts.verifier or self.wanted.verifier or verifier
+        verifier = self._placed(parts.verifier or self.wanted.verifier or verifier)
         if verifier == "choice" and "choices" not in metadata:
             metadata = options_shown(parts.answer or "", _asked_by(messages)) | metadata
         kind = verifier if verifier in INSTRUCTIONS and kind == "maths" else kind

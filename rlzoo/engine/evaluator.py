@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from rlzoo.anchoring import unplaced
 from rlzoo.config import RunConfig
 from rlzoo.data.mixing import suite
 from rlzoo.data.source import ProblemSource, Split, digest
@@ -70,7 +71,7 @@ class Evaluator:
     def _fingerprint(self, split: Split) -> str:
         """Changes with all that is asked, and with all that judges the responses."""
         if split not in self._fingerprints:
-            told = [digest(p.id, p.messages, p.answer, p.verifier, p.metadata) for p in self.problems(split)]
+            told = [digest(p.id, p.messages, p.answer, unplaced(p.verifier), p.metadata) for p in self.problems(split)]
             self._fingerprints[split] = digest(told)
         return self._fingerprints[split]
 

@@ -23,7 +23,7 @@ def open_renderer(config: RunConfig, tokenizer: Any, weights: WeightStore, repor
         room = Room.of(policy.model)
     for line in check_tokenizer(tokenizer, room, config.model.path):
         reporter.note(line)
-    return Renderer(tokenizer, PromptLimit.of(config.sampling, room))
+    return Renderer(tokenizer, PromptLimit.of(config.sampling, room), config.model.template)
 
 
 def asked_of(config: RunConfig, supply: Supply) -> list[Asked]:

@@ -65,6 +65,8 @@ def parse(text: str) -> Variant:
             f"{text!r} describes no arm. Write an objective, with what it changes: cepo, cepo:mix=0.3, grpo@maths, again=grpo"
         )
     objective = found["objective"]
+    if objective.endswith(".py"):
+        objective = registry.only_objective(objective)
     registry.objectives.load(objective)
     settings = tuple(_setting(part, text) for part in _NEXT_SETTING.split(found["settings"] or "") if part)
     domains = tuple(dict.fromkeys(part for part in (found["domains"] or "").split(",") if part))

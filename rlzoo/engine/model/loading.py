@@ -72,6 +72,21 @@ def check_architecture(config: RunConfig, named: str) -> None:
     sampler_class(config.sampling.backend).check(check_kind(settings, named), named)
 
 
+def parameters_of(path: str) -> int | None:
+    """How many parameters a model has, by its settings alone; None where these cannot be read."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        settings = AutoConfig.from_pretrained(locate(path))
+        check_kind(settings, path)
+        with torch.device("meta"):  # shapes without memory
+            return sum(p.numel() for p in AutoModelForCausalLM.from_config(settings).parameters())
+    except UnfitModel:
+        raise
+    except Exception:  # whatever a model's code makes of it, loading will say it again
+        return None
+
+
 def load_policy(config: RunConfig, *, path: str | None = None, masters: bool = False) -> Policy:
     """The policy of `config`, from `path` if given (a checkpoint), else from `model.path` with its jitter.
 

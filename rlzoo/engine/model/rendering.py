@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal
+
+from jinja2 import TemplateError
 
 from rlzoo.data.mixing import walk
 from rlzoo.data.source import ProblemSource, Split
@@ -16,9 +18,11 @@ from rlzoo.types import Context, Insert, Message, Problem, text_of
 class Renderer:
     """A tokenizer with its chat template. Without a template, the messages' text is the prompt."""
 
-    def __init__(self, tokenizer: Any, limit: PromptLimit) -> None:
+    def __init__(self, tokenizer: Any, limit: PromptLimit, template: Mapping[str, Any] | None = None) -> None:
+        """`template`: what the chat template is told beside the messages."""
         self.tokenizer = tokenizer
         self.limit = limit
+        self.template = dict(template or {})
 
     def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Tokens up to and including the generation header. DataError if they are none or too many."""
@@ -43,7 +47,16 @@ class Renderer:
         """The prompt as the tokenizer gets it."""
         plain = [{"role": message["role"], "content": text_of(message)} for message in messages]
         if self.tokenizer.chat_template:
-            rendered: str = self.tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
+            try:
+                rendered: str = self.tokenizer.apply_chat_template(
+                    plain, tokenize=False, add_generation_prompt=True, **self.template
+                )
+            except (TemplateError, TypeError) as error:
+                told = f" told model.template = {self.template}" if self.template else ""
+                raise DataError(
+                    f"the tokenizer's chat template{told} cannot render a prompt ({type(error).__name__}: {error}). "
+                    "Change what it is told, or the roles of the messages."
+                ) from error
             return rendered
         return "\n".join(turn["content"] for turn in plain)
 
@@ -56,6 +69,11 @@ class Renderer:
             return tokens
         adds_start = self.tokenizer.encode(text)[:1] == [start]
         return (start, *tokens) if adds_start else tokens
+
+    def shown(self, problem: Problem) -> str:
+        """The problem's prompt as the model reads it, special tokens written out."""
+        written: str = self.tokenizer.decode(self._encoded(self.text(problem.messages)), skip_special_tokens=False)
+        return written
 
     def length(self, problem: Problem) -> int:
         """Tokens of the problem's prompt."""
@@ -101,9 +119,7 @@ def check_lengths(
             continue
         among = f"the first {LOOKED_AT}" if size is None else f"{size:,}"
         prompts = "prompts" if split == "train" else f"{split} prompts"
-        found = (
-            f"{len(long):,} of {among} {prompts} of {source.name} have more tokens than {limit.words}, the longest {max(long):,}"
-        )
+        found = f"{len(long):,} of {among} {prompts} of {source.name} have more tokens than {limit.words}, the longest {max(long):,}"
         if long_prompts == "refuse":
             raise DataError(
                 f"{found}; cut off they would ask something else. {limit.instead(max(long))}, "

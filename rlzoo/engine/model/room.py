@@ -71,9 +71,7 @@ class PromptLimit:
         """What a longer prompt is longer than."""
         if self.context is None:
             return f"sampling.max_prompt = {self.tokens}"
-        return (
-            f"the {self.tokens} that sampling.max_response = {self.max_response} leaves of the model's context of {self.context}"
-        )
+        return f"the {self.tokens} that sampling.max_response = {self.max_response} leaves of the model's context of {self.context}"
 
     def instead(self, longest: int) -> str:
         """What makes room for prompts up to `longest` tokens."""
@@ -110,4 +108,6 @@ def check_tokenizer(tokenizer: Any, room: Room, named: str) -> list[str]:
     if not beyond:
         return []
     some = ", ".join(sorted(beyond)[:3])
-    return [f"{len(beyond):,} special tokens of the tokenizer are beyond the model's table of {rows:,} ({some}); no prompt may hold them"]
+    return [
+        f"{len(beyond):,} special tokens of the tokenizer are beyond the model's table of {rows:,} ({some}); no prompt may hold them"
+    ]

@@ -47,7 +47,9 @@ def check_policy(policy: Policy, named: str) -> None:
     """Hold what a loaded model does against what log-probs are computed by. UnfitModel, by name, where they differ."""
     kind, most = type(policy.model).__name__, LARGEST_GAP[policy.output.weight.dtype]
     if not math.isfinite(gap := lookahead_gap(policy)):
-        raise ModelError(f"model {named!r} gives logits that are not finite, so its weights are damaged. Load another copy of it.")
+        raise ModelError(
+            f"model {named!r} gives logits that are not finite, so its weights are damaged. Load another copy of it."
+        )
     if gap > most:
         raise UnfitModel(
             f"model {named!r} is {kind}, which reads a text from both sides: what it says of a token changes with the tokens after it (by "

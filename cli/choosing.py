@@ -1,0 +1,84 @@
+"""Which recipe a run starts from where none is named: by its model's size and device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlzoo.cli import plain
+
+if TYPE_CHECKING:
+    from rlzoo.config import RunConfig
+
+SMALL = 50e6
+"""Parameters below which a model is trained with the settings of the embedded ones."""
+LARGE = 3e9
+"""Parameters from which a GPU gets smaller passes."""
+BYTES_A_PARAMETER = 16
+"""Of float32 weights, gradients and AdamW's two averages, or of the same with a copy in bfloat16."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    recipe: str
+    why: str = ""
+    """In words, where it was chosen and not named."""
+    parameters: int | None = None
+
+
+def choose(recipe: str | None, file: Path | None, sets: Sequence[str], otherwise: str | None = None) -> Choice:
+    """The recipe that was named, or the one that suits the model that file and `--set` texts name.
+
+    `otherwise`: that of a model that is one of ours or as small.
+    """
+    from rlzoo import configure
+    from rlzoo.anchoring import anchored
+    from rlzoo.config import EMBEDDED
+
+    usual = otherwise or configure.DEFAULT_RECIPE
+    if recipe is not None:
+        return Choice(recipe=recipe)
+    data: dict[str, Any] = {} if file is None else anchored(configure.read_file(file), file.parent)
+    for text in sets:
+        data = configure.merge(data, configure.parse_assignment(text))
+    model = data.get("model")
+    path = model.get("path") if isinstance(model, dict) else None
+    if not isinstance(path, str) or path in EMBEDDED:
+        return Choice(recipe=usual)
+    return _by_size(path, model.get("device", "auto"), usual)
+
+
+def _by_size(path: str, device: str, usual: str) -> Choice:
+    import torch
+
+    from rlzoo.cli import console
+    from rlzoo.engine.model.loading import parameters_of
+
+    count = parameters_of(path)
+    size = f"{console.human(count)} parameters" if count is not None else "an unknown number of parameters"
+    if count is not None and count < SMALL:
+        return Choice(recipe=usual, why=f"{path} has {size}, as few as the embedded models", parameters=count)
+    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    large = "-large" if count is not None and count >= LARGE else ""
+    name, where = (f"own-model-gpu{large}", "is trained on CUDA") if cuda else ("own-model", "is trained on a CPU")
+    return Choice(recipe=name, why=f"{path} has {size} and {where}", parameters=count)
+
+
+def tell(chosen: Choice, config: RunConfig) -> None:
+    """Say what was chosen and why, before anything else is shown."""
+    if not chosen.why:
+        return
+    sampling, learner = config.sampling, config.learner
+    clips = [getattr(config.objective, name, None) for name in ("clip_low", "clip_high")]
+    ratio = "" if None in clips else f", ratios clipped to [{1 - clips[0]:g}, {1 + clips[1]:g}]"  # type: ignore[operator]
+    memory = ""
+    if chosen.parameters is not None:
+        memory = f" Weights, gradients and AdamW take about {chosen.parameters * BYTES_A_PARAMETER / 2**30:.2g} GiB."
+    plain.say(
+        f"recipe {chosen.recipe}, since {chosen.why}: lr {learner.lr:g}, float32 weights computing in {config.model.dtype}, "
+        f"{sampling.prompts_per_step} prompts × {sampling.group_size} rollouts a step, responses up to {sampling.max_response} tokens{ratio}.{memory} "
+        "--recipe NAME starts from other settings, --set changes one.",
+        label="note",
+    )

@@ -1,0 +1,65 @@
+"""Paths in settings, made to mean the same from every working folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from rlzoo.config import EMBEDDED
+
+
+def anchored(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings whose relative paths are absolute where they lead to something in `folder`; the others stay as they are.
+
+    A model, a source's rows, and whatever is named `file.py` or `file.py:Attribute`. Called for the folder of a file of settings, then
+    for the present one: a path is looked for beside the file that holds it, then where the command is given.
+    """
+    made = dict(data)
+    _change(made, "model", "path", lambda path: path if path in EMBEDDED else _placed(path, folder))
+    for section, names in (("objective", ("name", "base")), ("sampling", ("backend",)), ("data", ("curriculum",))):
+        for name in names:
+            _change(made, section, name, lambda text: attribute(text, folder))
+    for section in ("data", "eval"):
+        _change(made, section, "sources", lambda sources: [_source(source, folder) for source in sources])
+    if isinstance(made.get("objective"), str):
+        made["objective"] = attribute(made["objective"], folder)
+    if isinstance(made.get("verifier"), Mapping):
+        made["verifier"] = {attribute(name, folder): value for name, value in made["verifier"].items()}
+    return made
+
+
+def _change(data: dict[str, Any], section: str, name: str, change: Any) -> None:
+    """Replace `data[section][name]`, copying on the way; nothing where it is not of the form that settings have."""
+    inside = data.get(section)
+    if isinstance(inside, Mapping) and isinstance(inside.get(name), str | list | tuple):
+        data[section] = {**inside, name: change(inside[name])}
+
+
+def _source(source: Any, folder: Path) -> Any:
+    options = source.get("options") if isinstance(source, Mapping) else None
+    if not isinstance(options, Mapping):
+        return source
+    changed = dict(options)
+    if source.get("name") == "file" and isinstance(options.get("path"), str):
+        changed["path"] = _placed(options["path"], folder)
+    if isinstance(options.get("verifier"), str):
+        changed["verifier"] = attribute(options["verifier"], folder)
+    return {**source, "options": changed}
+
+
+def attribute(text: str, folder: Path) -> str:
+    """`file.py` or `file.py:Attribute`, the file placed; any other name as it is."""
+    file, colon, attribute = text.rpartition(":") if ":" in text else (text, "", "")
+    return f"{_placed(file, folder)}{colon}{attribute}" if file.endswith(".py") else text
+
+
+def unplaced(name: str) -> str:
+    """A name for fingerprints: where a file lies changes nothing that it holds."""
+    return PurePath(name).name if name.rpartition(":")[0].endswith(".py") else name
+
+
+def _placed(path: str, folder: Path) -> str:
+    whole = folder / Path(path).expanduser()
+    return os.path.abspath(whole) if whole.exists() else path
