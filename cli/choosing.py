@@ -44,7 +44,8 @@ def choose(recipe: str | None, file: Path | None, sets: Sequence[str], otherwise
     for text in sets:
         data = configure.merge(data, configure.parse_assignment(text))
     model = data.get("model")
-    path = model.get("path") if isinstance(model, dict) else None
+    model = model if isinstance(model, dict) else {}
+    path = model.get("path")
     if not isinstance(path, str) or path in EMBEDDED:
         return Choice(recipe=usual)
     return _by_size(path, model.get("device", "auto"), usual)

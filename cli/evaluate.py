@@ -69,7 +69,12 @@ def command(
         )
     subject = find(target, step)
     per_level_setting = "eval__problems_per_level" if split == "test" else "eval__validation_per_level"
-    shortcuts = {"eval__samples": samples, per_level_setting: per_level, "eval__temperature": temperature, "seed": seed}
+    shortcuts: dict[str, object] = {
+        "eval__samples": samples,
+        per_level_setting: per_level,
+        "eval__temperature": temperature,
+        "seed": seed,
+    }
     shortcuts["eval__sources"] = options.sources(data)
     config = settings_for(subject, recipe, file, options.assignments(sets, **shortcuts))
     from rlzoo.engine import evaluator  # last: it loads torch, and a wrong request should be answered at once

@@ -19,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rlzoo import trouble
 from rlzoo.cli import console, plain
 from rlzoo.engine.reporting import Silent
 from rlzoo.evals import tables
@@ -118,6 +119,8 @@ class RunLines:
     def __init__(self, config: RunConfig, out: Path) -> None:
         self.config, self.out = config, out
         self.progress = RunProgress({}, 0)
+        self.standing: dict[str, str] = {}
+        """What stands in the way of learning, by kind."""
 
     def plan(self, plan: Plan) -> None:
         self.progress = RunProgress(plan.limits, plan.rollouts_per_step)
@@ -130,6 +133,18 @@ class RunLines:
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         self.progress.add(step, metrics)
         self.line(step_line(self.progress, metrics))
+        self._tell_trouble()
+
+    def _tell_trouble(self) -> None:
+        """A line when something comes to stand in the way of learning, and one when it is over."""
+        standing = {trouble.kind(told): told for told in trouble.standing(self.progress.history)}
+        for kind, told in standing.items():
+            if kind not in self.standing:
+                self.warn(told)
+        for kind, told in self.standing.items():
+            if kind not in standing:
+                self.note(f"over: {told.partition(': ')[2]}")
+        self.standing = standing
 
     def evaluated(self, evaluation: Evaluation) -> None:
         self.line(console.evaluated_line(evaluation))
@@ -150,12 +165,15 @@ class RunEvents(RunLines):
     """Events as JSON lines on standard output; words for people on standard error."""
 
     def plan(self, plan: Plan) -> None:
+        self.progress = RunProgress(plan.limits, plan.rollouts_per_step)
         console.print_json({"event": "plan", "out": str(self.out), **plan_as_data(plan)})
 
     def stage(self, name: str) -> None: ...
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.progress.add(step, metrics)
         console.print_json({"event": "step", "step": step, **metrics})
+        self._tell_trouble()
 
     def evaluated(self, evaluation: Evaluation) -> None:
         console.print_json({"event": "evaluated", **tables.scores_as_data(evaluation)})
@@ -205,6 +223,7 @@ class View:
         parts: list[RenderableType] = [self._clock()]
         if self.progress.history:
             parts += [self._domains(), self._learning(self.progress.history[-1])]
+            parts += [console.safe(f"warning: {told}", "yellow") for told in trouble.standing(self.progress.history)]
         return Group(*parts)
 
     def _clock(self) -> RenderableType:

@@ -6,9 +6,10 @@ weights at hand. "The objective differs over seeds" is paired over seeds, and it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
+from rlzoo import trouble
 from rlzoo.evals import passk, records, statistics
 from rlzoo.evals.evaluations import MACRO, same_responses, scores
 from rlzoo.evals.gather import Runs
@@ -225,6 +226,8 @@ def _verdict(
     without: Judgement | None = None,
     collapsed: tuple[int, ...] = (),
 ) -> ArmVerdict:
+    if judgement.word == "identical" and not any(trouble.learned(r.metrics) for p in pairs for r in (p[0], p[2])):
+        judgement = replace(judgement, because=f"{judgement.because}; no arm learned, for no step had a gradient")
     own = [record.scores(evaluation)[MACRO].value for record, evaluation, _, _ in pairs]
     other = [record.scores(evaluation)[MACRO].value for _, _, record, evaluation in pairs]
     return ArmVerdict(

@@ -20,6 +20,7 @@ class Metric(NamedTuple):
 GLOSSARY: tuple[Metric, ...] = (
     Metric("reward/mean", "reward", "mean reward of the step's judged rollouts, after shaping and controls"),
     Metric("reward/<domain>", "reward", "the same, by domain"),
+    Metric("reward/std", "reward", "standard deviation of those rewards over the whole step; 0 = all are equal"),
     Metric(
         "shaping/<part>", "reward", "mean of what format, length or overlong added to the rewards of judged rollouts"
     ),
@@ -36,11 +37,13 @@ GLOSSARY: tuple[Metric, ...] = (
     Metric(
         "groups/mixed", "0-1", "share of prompts whose rollouts earned different rewards: where a group baseline learns"
     ),
+    Metric("mixed/<domain>", "0-1", "the same, by domain"),
     Metric("groups/mastered", "0-1", "share of prompts all of whose judged rollouts are correct"),
     Metric("groups/all_wrong", "0-1", "share of prompts none of whose judged rollouts is correct"),
     Metric("groups/dropped", "prompts", "prompts that the objective did not keep"),
     Metric("length/mean", "tokens", "mean response length"),
     Metric("length/max", "tokens", "longest response of the step"),
+    Metric("length/truncated", "0-1", "share of responses cut at sampling.max_response"),
     Metric("policy/entropy", "nats", "mean entropy of the policy at trained response tokens"),
     Metric("policy/kl_old", "nats", "k3 estimate of KL(old || now) over trained tokens, by the step's updates"),
     Metric("policy/ratio_max", "ratio", "largest importance ratio met in the step's updates"),
@@ -53,6 +56,7 @@ GLOSSARY: tuple[Metric, ...] = (
     Metric("coupled/<term>", "loss", "a loss over rows that see each other, before its coefficient, mean over updates"),
     Metric("anchors/<term>", "rows", "rows that the coupled loss ran over, mean over updates"),
     Metric("credit/advantage_abs", "-", "mean absolute advantage over counted tokens"),
+    Metric("credit/groups", "prompts", "prompts with an advantage other than 0 at a counted token"),
     Metric("grad/norm", "-", "gradient norm before clipping, mean over updates"),
     Metric("grad/nonfinite", "updates", "updates left out because a loss or gradient was not finite"),
     Metric("rows/trained", "0-1", "share of rollouts that went through forward and backward"),

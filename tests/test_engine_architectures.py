@@ -148,7 +148,7 @@ def test_trained_tested_and_resumed(name: str, folders: dict[str, Path], problem
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_trained_is_refused_by_name(name: str, folders: dict[str, Path], problems: Path) -> None:
-    made, reason = REFUSED[name]
+    reason = REFUSED[name][1]
     with pytest.raises((UnfitModel, ModelError), match=reason):
         sampled(settings(folders[name], problems))
 

@@ -8,6 +8,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
+from rlzoo import trouble
 from rlzoo.evals.analysis import Cell, Comparison
 from rlzoo.evals.judgement import ArmVerdict
 from rlzoo.evals.passk import Estimate
@@ -266,8 +267,15 @@ def health(comparison: Comparison) -> Table:
         title="Health of training",
         head=["arm", *(name for name, _, _ in HEALTH), "collapsed"],
         rows=[row(arm, seeds) for arm, seeds in comparison.grid.items() if seeds],
-        note="Means over the last tenth of the steps, then over seeds. entropy, kl_old and mismatch in nats; clipped, mixed (groups of unequal rewards), truncated and errors are shares.",
+        note="Means over the last tenth of the steps, then over seeds. entropy, kl_old and mismatch in nats; clipped, mixed (groups of unequal rewards), truncated and errors are shares."
+        + "".join(f" {text}." for text in _in_trouble(comparison)),
     )
+
+
+def _in_trouble(comparison: Comparison) -> list[str]:
+    """What stood in the way of learning when a run ended, by run."""
+    members = [record for seeds in comparison.grid.values() for record in seeds.values()]
+    return [f"{record.name} ended {told}" for record in members for told in trouble.standing(record.metrics)]
 
 
 def _late(record: Record, metric: str, default: float | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from rlzoo import trouble
 from rlzoo.evals.analysis import Comparison
 from rlzoo.evals.judgement import ArmVerdict, Judgement
 from rlzoo.evals.records import Record
@@ -81,6 +82,7 @@ def run(record: Record) -> dict[str, Any]:
         "steps": record.steps,
         "final_is_step_0": not record.trained,
         "remarks": list(record.remarks),
+        "warnings": trouble.standing(record.metrics),
         "evaluations": [
             {"step": step, "pass@1": {domain: asdict(score) for domain, score in scores.items()}}
             for step, scores in record.scored.items()

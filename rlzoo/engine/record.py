@@ -23,6 +23,8 @@ def batch_metrics(
         if bool(rows.any()):
             metrics[f"reward/{domain}"] = mean(batch.rewards_B, rows)
             metrics[f"correct/{domain}"] = mean(batch.correct_B, rows)
+    rewards = batch.rewards_B[usable].double()
+    metrics["reward/std"] = float(rewards.std(correction=0)) if len(rewards) else 0.0
     for name, added_B in (shaping or {}).items():
         metrics[f"shaping/{name}"] = mean(added_B, usable)
     metrics |= _by_domain(groups)
@@ -35,14 +37,20 @@ def batch_metrics(
     accuracy = F.group_mean(batch.correct_B.to(batch.rewards_B.dtype), batch.group_ids_B, usable)
     equal = F.group_equal(batch.rewards_B, batch.group_ids_B, usable)
     total = float(first.sum()) or 1.0
+    for i, domain in enumerate(batch.domains):
+        if whole := float(first[batch.domain_ids_B == i].sum()):
+            metrics[f"mixed/{domain}"] = float(first[~equal & (batch.domain_ids_B == i)].sum()) / whole
     lengths = batch.response_mask_BT.sum(1)
     counted = batch.loss_mask_BT
+    credited_B = (credit.advantages_BT.ne(0) & counted).any(1)
     return metrics | {
         "groups/mixed": float(first[~equal].sum()) / total,
         "groups/mastered": float(first[accuracy == 1].sum()) / total,
         "groups/all_wrong": float(first[accuracy == 0].sum()) / total,
         "length/mean": float(lengths.float().mean()),
         "length/max": float(lengths.max()),
+        "length/truncated": float(batch.truncated_B.float().mean()),
+        "credit/groups": float(len(batch.group_ids_B[credited_B].unique())),
         "credit/advantage_abs": float(credit.advantages_BT[counted].abs().mean()) if bool(counted.any()) else 0.0,
         "data/visits": sum(group.visit for group in groups) / len(groups),
         **credit.metrics,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rlzoo import trouble
 from rlzoo.config import RunConfig
 from rlzoo.engine.budget import Spent
 from rlzoo.engine.ranks import Ranks
@@ -33,6 +34,10 @@ class Recorder:
         self.texts = TokenTexts(tokenizer)
         self.trackers = trackers
         self._warned: set[str] = set()
+        self._history: list[dict[str, float]] | None = None
+        """Metrics of every step; None before the first one of this process."""
+        self._standing: set[str] = set()
+        """Kinds of trouble that status.json names."""
 
     def rollouts(self, step: Step, shaping: Mapping[str, Any]) -> None:
         """The step's Parquet file, where one is due."""
@@ -64,7 +69,20 @@ class Recorder:
         if self.ranks.first:
             append_line(self.run.metrics_file, {"step": step.number, **whole})
             self.trackers.log(step.number, whole)
+            self._tell_trouble(step.number, whole)
         self.reporter.step(step.number, whole)
+
+    def _tell_trouble(self, step: int, metrics: dict[str, float]) -> None:
+        """Write the run's state again where what stands in the way of learning has changed."""
+        if self._history is None:
+            self._history = self.run.metrics()  # those before a resumed run's first step, too
+        else:
+            self._history.append(metrics)
+        standing = trouble.standing(self._history)
+        kinds = {trouble.kind(told) for told in standing}
+        if kinds != self._standing:
+            self.run.write_status("running", step=step)
+            self._standing = kinds
 
     def diagnosis(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """A measurement's line of diagnostics.jsonl, and its arrays."""

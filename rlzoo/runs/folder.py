@@ -7,7 +7,7 @@ evals.jsonl        one object an evaluation, with every problem's verdicts
 rollouts/          step-000001.parquet: tokens, text, verdict, reward, advantages, per-token scales
 checkpoints/       step-000020/ (a `save_pretrained` folder) and step-000020/trainer/
 code/              the source files that decided its numbers, and digests of the whole package
-status.json        running, done, failed or interrupted; why; how to resume
+status.json        running, done, failed or interrupted; why; how to resume; what stands in the way of learning
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlzoo import configure
+from rlzoo import configure, trouble
 from rlzoo.errors import DataError
 from rlzoo.runs.evaluation import Evaluation
 from rlzoo.runs.identity import Provenance, RunCode, Stretch, first_change
@@ -40,6 +40,8 @@ class RunStatus:
     """running, done, failed or interrupted; unknown where nothing was written."""
     step: int | None = None
     reason: str = ""
+    warnings: tuple[str, ...] = ()
+    """What stood in the way of learning when it was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class RunDir:
             state=str(data.get("state", "unknown")),
             step=step if isinstance(step, int) else None,
             reason=str(data.get("reason") or ""),
+            warnings=tuple(str(text) for text in data.get("warnings") or ()),
         )
 
     def metrics(self) -> list[dict[str, float]]:
@@ -175,7 +178,12 @@ class RunDir:
         write_json(self.path / "provenance.json", provenance.as_data())
 
     def write_status(self, state: str, **more: Any) -> None:
-        write_json(self.path / "status.json", {"state": state, **more})
+        """With what stands in the way of learning by now, as `rlzoo.trouble` tells it."""
+        try:
+            warnings = trouble.standing(self.metrics())
+        except DataError:  # damaged lines are no reason to leave the state unsaid
+            warnings = []
+        write_json(self.path / "status.json", {"state": state, **more, "warnings": warnings})
 
     def write_rollouts(self, step: int, table: pa.Table) -> None:
         import pyarrow.parquet as pq

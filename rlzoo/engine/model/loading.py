@@ -80,7 +80,8 @@ def parameters_of(path: str) -> int | None:
         settings = AutoConfig.from_pretrained(locate(path))
         check_kind(settings, path)
         with torch.device("meta"):  # shapes without memory
-            return sum(p.numel() for p in AutoModelForCausalLM.from_config(settings).parameters())
+            shapes: Any = AutoModelForCausalLM.from_config(settings)
+        return sum(int(p.numel()) for p in shapes.parameters())
     except UnfitModel:
         raise
     except Exception:  # whatever a model's code makes of it, loading will say it again

@@ -70,8 +70,8 @@ class Sampler(ABC):
         self.policy_version = -1
         """Optimizer updates that the weights in force have seen; -1 before the first `publish`."""
 
-    @classmethod
-    def check(cls, kind: type, named: str) -> None:  # noqa: B027  most engines say themselves what they cannot load
+    @classmethod  # noqa: B027  most engines say themselves what they cannot load
+    def check(cls, kind: type, named: str) -> None:
         """Refuse models of a class that this sampler cannot sample from, before weights are read. UnfitModel, by name."""
 
     @abstractmethod

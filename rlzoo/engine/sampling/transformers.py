@@ -19,7 +19,6 @@ from rlzoo.engine.sampling.noise import choose
 from rlzoo.errors import Diverged, RlzooError, UnfitModel
 from rlzoo.types import Rollout
 
-
 CACHED_GAP = 1e-3
 """Nats between a token's log-prob while sampling and in its whole text, on average, that rounding may make."""
 CACHED_GAP_ROUNDED = 0.25
