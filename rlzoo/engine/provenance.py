@@ -63,7 +63,7 @@ def begin(
             verdicts=verdicts,
             sandbox=str(sandbox) if sandbox else None,
             settings=settings_digest(config.model_dump(mode="json")),
-            ran=(code.stretch(0, within),),
+            ran=(code.stretch(0, within, config.budget.limits()),),
         )
     )
 
@@ -76,16 +76,28 @@ def resume(run: RunDir, config: RunConfig, supply: Supply, step: int, within: Su
     code = code_of(config, supply)
     run.keep_code(code)
     kept = tuple(stretch for stretch in before.ran if stretch.after_step < step)
-    run.write_provenance(replace(before, ran=(*kept, code.stretch(step, within))))
+    here = code.stretch(step, within, config.budget.limits())
+    settings = settings_digest(config.model_dump(mode="json"))
+    run.write_provenance(replace(before, settings=settings, ran=(*kept, here)))
     changes = run.changes(kept[-1], code) if kept else []
     moved = next((stretch.within for stretch in reversed(kept) if stretch.within is not None), before.begun)
+    budgets = [stretch.budget for stretch in kept[-1:] if stretch.budget is not None]
     return [
+        *(
+            f"its budget was {_limits(earlier)} up to step {step} and is {_limits(here.budget or {})} from there on."
+            for earlier in budgets
+            if earlier != here.budget
+        ),
         *(f"its code has changed since step {step} was made, and comparisons will say so: {line}" for line in changes),
         *(
             f"it goes on in other surroundings than step {step} was made in, and comparisons will say so: {line}"
             for line in moved.changes(within)
         ),
     ]
+
+
+def _limits(budget: Mapping[str, float]) -> str:
+    return ", ".join(f"{axis} = {limit:g}" for axis, limit in budget.items())
 
 
 def surroundings(device: torch.device, world: int) -> Surroundings:

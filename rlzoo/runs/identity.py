@@ -79,13 +79,16 @@ class RunCode:
         """Of the whole package."""
         return text_digest(json.dumps(self.package, sort_keys=True))
 
-    def stretch(self, after_step: int, within: Surroundings | None = None) -> Stretch:
+    def stretch(
+        self, after_step: int, within: Surroundings | None = None, budget: Mapping[str, float] | None = None
+    ) -> Stretch:
         return Stretch(
             after_step=after_step,
             rlzoo=self.rlzoo,
             code=self.digest,
             sources={source.name: source.digest for source in self.sources},
             within=within,
+            budget=budget,
         )
 
 
@@ -101,10 +104,12 @@ class Stretch:
     """Digest of each source file, by name."""
     within: Surroundings | None = None
     """None where it was not recorded."""
+    budget: Mapping[str, float] | None = None
+    """Limits that the run had then; a run that was extended has others from there on. None where they were not recorded."""
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
-        within = data.get("within")
+        within, budget = data.get("within"), data.get("budget")
         return cls(
             after_step=int(data["after_step"]),
             rlzoo=str(data["rlzoo"]),
@@ -118,6 +123,7 @@ class Stretch:
                 machine=dict(within["machine"]),
                 device=str(within["device"]),
             ),
+            budget=None if budget is None else {str(axis): float(limit) for axis, limit in budget.items()},
         )
 
 
