@@ -21,14 +21,14 @@ BYTES_A_PARAMETER = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class RecipeChoice:
     recipe: str
     why: str = ""
     """In words, where it was chosen and not named."""
     parameters: int | None = None
 
 
-def choose(recipe: str | None, file: Path | None, sets: Sequence[str], otherwise: str | None = None) -> Choice:
+def choose(recipe: str | None, file: Path | None, sets: Sequence[str], otherwise: str | None = None) -> RecipeChoice:
     """The recipe that was named, or the one that suits the model that file and `--set` texts name.
 
     `otherwise`: that of a model that is one of ours or as small.
@@ -39,7 +39,7 @@ def choose(recipe: str | None, file: Path | None, sets: Sequence[str], otherwise
 
     usual = otherwise or configure.DEFAULT_RECIPE
     if recipe is not None:
-        return Choice(recipe=recipe)
+        return RecipeChoice(recipe=recipe)
     data: dict[str, Any] = {} if file is None else anchored(configure.read_file(file), file.parent)
     for text in sets:
         data = configure.merge(data, configure.parse_assignment(text))
@@ -47,11 +47,11 @@ def choose(recipe: str | None, file: Path | None, sets: Sequence[str], otherwise
     model = model if isinstance(model, dict) else {}
     path = model.get("path")
     if not isinstance(path, str) or path in EMBEDDED:
-        return Choice(recipe=usual)
+        return RecipeChoice(recipe=usual)
     return _by_size(path, model.get("device", "auto"), usual)
 
 
-def _by_size(path: str, device: str, usual: str) -> Choice:
+def _by_size(path: str, device: str, usual: str) -> RecipeChoice:
     import torch
 
     from rlzoo.cli import console
@@ -60,20 +60,20 @@ def _by_size(path: str, device: str, usual: str) -> Choice:
     count = parameters_of(path)
     size = f"{console.human(count)} parameters" if count is not None else "an unknown number of parameters"
     if count is not None and count < SMALL:
-        return Choice(recipe=usual, why=f"{path} has {size}, as few as the embedded models", parameters=count)
+        return RecipeChoice(recipe=usual, why=f"{path} has {size}, as few as the embedded models", parameters=count)
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     large = "-large" if count is not None and count >= LARGE else ""
     name, where = (f"own-model-gpu{large}", "is trained on CUDA") if cuda else ("own-model", "is trained on a CPU")
-    return Choice(recipe=name, why=f"{path} has {size} and {where}", parameters=count)
+    return RecipeChoice(recipe=name, why=f"{path} has {size} and {where}", parameters=count)
 
 
-def tell(chosen: Choice, config: RunConfig) -> None:
+def tell(chosen: RecipeChoice, config: RunConfig) -> None:
     """Say what was chosen and why, before anything else is shown."""
     if not chosen.why:
         return
     sampling, learner = config.sampling, config.learner
-    clips = [getattr(config.objective, name, None) for name in ("clip_low", "clip_high")]
-    ratio = "" if None in clips else f", ratios clipped to [{1 - clips[0]:g}, {1 + clips[1]:g}]"  # type: ignore[operator]
+    low, high = (getattr(config.objective, name, None) for name in ("clip_low", "clip_high"))
+    ratio = "" if low is None or high is None else f", ratios clipped to [{1 - low:g}, {1 + high:g}]"
     memory = ""
     if chosen.parameters is not None:
         memory = f" Weights, gradients and AdamW take about {chosen.parameters * BYTES_A_PARAMETER / 2**30:.2g} GiB."

@@ -13,7 +13,7 @@ from rlzoo.cli import folders, options, plain
 from rlzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from rlzoo.cli.choosing import Choice
+    from rlzoo.cli.choosing import RecipeChoice
     from rlzoo.experiment.design import ComparisonRequest, Experiment
     from rlzoo.experiment.presets import Preset
     from rlzoo.experiment.runner import Run
@@ -186,7 +186,7 @@ def _request(
     sets: list[str],
     jobs: int | None,
     margin: float | None,
-) -> tuple[ComparisonRequest, Choice]:
+) -> tuple[ComparisonRequest, RecipeChoice]:
     """Options over the preset's values over the defaults; and what the recipe was chosen by."""
     from rlzoo.cli import choosing
     from rlzoo.experiment import design, presets

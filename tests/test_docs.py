@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import architectures
+
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PAGES = sorted(str(p.relative_to(ROOT)) for p in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
@@ -65,6 +67,9 @@ def check_make(words: list[str]) -> None:
 
 
 def run_rlzoo(words: list[str], folder: Path) -> None:
+    if words[0] == "torchrun":  # as many processes as a page says need as many GPUs; two show that they find each other
+        assert words[1] == "--nproc-per-node"
+        words = [sys.executable, "-m", "torch.distributed.run", words[1], "2", *words[3:]]
     env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
@@ -82,11 +87,11 @@ def test_blocks_are_read_whole(name: str) -> None:
     assert len(re.findall(r"^<!-- (?:test|file):", text, re.MULTILINE)) == sum(b.directive is not None for b in found)
     for block in found:
         if block.language not in SHELL:
-            assert not re.search(r"^\$? ?(rlzoo|make) ", block.body, re.MULTILINE), (
+            assert not re.search(r"^\$? ?(rlzoo|make|torchrun) ", block.body, re.MULTILINE), (
                 f"a command outside sh:\n{block.body}"
             )
         for words in block.commands:
-            assert words[0] in {"rlzoo", "make"}, f"{name}: {shlex.join(words)} is run by no test"
+            assert words[0] in {"rlzoo", "make", "torchrun"}, f"{name}: {shlex.join(words)} is run by no test"
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -118,11 +123,12 @@ def test_a_broken_command_would_be_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [n for n in PAGES if any(w[0] == "rlzoo" for b in page(n) for w in b.commands)])
 def test_commands_run_as_written(name: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "rlzoo" / "models" / "tiny", tmp_path / "my-model")
+    architectures.make(architectures.TRAINED["qwen3"], tmp_path / "my-qwen3")
     for block in page(name):
         if block.directive == "file":
             (tmp_path / block.value).write_text(block.body, encoding="utf-8")
     for block in page(name):
         extra = shlex.split(block.value) if block.directive == "test" else []
         for words in block.commands:
-            if words[0] == "rlzoo":
+            if words[0] != "make":
                 run_rlzoo([*words, *extra], tmp_path)

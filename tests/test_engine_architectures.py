@@ -171,6 +171,36 @@ def test_a_model_that_looks_ahead_would_have_been_trained(folders: dict[str, Pat
     assert (short - long).abs().max() > 0.1
 
 
+def test_a_cache_that_does_not_hold_is_refused(folders: dict[str, Path], problems: Path) -> None:
+    """GPT-2 without the positions it is given: a prompt that is padded on the left is read as if it began later."""
+    config = settings(folders["gpt2"], problems)
+
+    def heedless(model: Any) -> Any:
+        forward = model.forward
+        return lambda position_ids=None, **inputs: forward(**inputs)
+
+    def helpless(model: Any) -> Any:
+        forward = model.forward
+        return lambda input_ids, use_cache, output_hidden_states=False: forward(input_ids, use_cache=use_cache)
+
+    for change, words in ((heedless, "with a cache differ"), (helpless, "with one cache for several responses")):
+        store = frozen_store(config)
+        store.policy.model.forward = change(store.policy.model)
+        sampler = TransformersSampler(config, load_tokenizer(config.model.path))
+        with pytest.raises(UnfitModel, match=rf"GPT2LMHeadModel, .*{words}"):
+            sampler.publish(store, 0)
+
+
+def test_damaged_weights_are_refused(folders: dict[str, Path], problems: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(folders["gpt2"])
+    model.transformer.h[0].mlp.c_fc.weight.data[0, 0] = torch.nan
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="logits that are not finite"):
+        frozen_store(settings(tmp_path, problems))
+
+
 # ------------------------------------------------------------------------------------------------------------ room
 
 
