@@ -289,10 +289,11 @@ def print_rollout(row: Mapping[str, Any]) -> None:
 def print_rollout_head(row: Mapping[str, Any]) -> None:
     """Number, verdict, reward and length of a response."""
     status = str(row["status"] or "unjudged")
+    trained = "visit" in row  # an evaluation's responses earn no credit
     head = Text.assemble(
-        f"  rollout {row['rollout']}  ",
+        f"  {'rollout' if trained else 'response'} {row['rollout']}  ",
         (plain.visible(status, keep=""), _STYLES.get(status, "yellow")),
-        f"  reward {row['reward']:g}  advantage {_mean_advantage(row)}  {count(len(row['tokens']), 'token')}",
+        f"  reward {row['reward']:g}{f'  advantage {_mean_advantage(row)}' if trained else ''}  {count(len(row['tokens']), 'token')}",
     )
     stdout().print(head, soft_wrap=True)
 
@@ -310,7 +311,8 @@ def print_group(row: Mapping[str, Any]) -> None:
     """What the rollouts below answer."""
     console = stdout()
     level = f"level {row['level']}" if row["level"] else ""
-    parts = [f"step {row['step']}", str(row["problem_id"]), str(row["domain"]), level, f"visit {row['visit']}"]
+    visit = f"visit {row['visit']}" if "visit" in row else ""
+    parts = [f"step {row['step']}", str(row["problem_id"]), str(row["domain"]), level, visit]
     console.print(safe(plain.visible(" · ".join(part for part in parts if part), keep=""), "bold"), soft_wrap=True)
     _print_block(console, str(row["prompt_text"]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -20,8 +20,16 @@ class _RolloutsByDefault(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = [ROLLOUTS, *args]
+            args = [ROLLOUTS, *_step_after_eval(args)]
         return super().parse_args(ctx, args)
+
+
+def _step_after_eval(args: list[str]) -> list[str]:
+    """`--eval 20` is `--eval --step 20`."""
+    found: list[str] = []
+    for word in args:
+        found += ["--step", word] if found and found[-1] == "--eval" and word.isdecimal() else [word]
+    return found
 
 
 app = typer.Typer(cls=_RolloutsByDefault, help="Print what a run holds.", invoke_without_command=True)
@@ -44,6 +52,11 @@ Only = Annotated[
     typer.Option("--status", metavar="STATUS", help=f"Only these verdicts: {', '.join(get_args(Status))}; repeatable."),
 ]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="At most so many rollouts; 0 = all.")]
+Eval = Annotated[
+    bool,
+    typer.Option("--eval", help="Instead, responses of an evaluation; --eval 20 is --eval --step 20."),
+]
+Split = Annotated[Literal["test", "validation"], typer.Option("--split", help="Which problems, with --eval.")]
 
 
 @app.command(ROLLOUTS)
@@ -53,15 +66,18 @@ def command(
     problem: ProblemId = None,
     status: Only = None,
     limit: Limit = 8,
+    evaluated: Eval = False,
+    split: Split = "test",
     json: options.Json = False,
 ) -> None:
-    """Print rollouts with their verdicts."""
+    """Print rollouts, or responses of an evaluation, with their verdicts."""
     from rlzoo.cli import console
     from rlzoo.runs.folder import RunDir
 
     run = RunDir(folder)
     selection.check(run, status or [])
-    rows = selection.select(run, step, problem, status or [])
+    kept = selection.answers(run, split) if evaluated else selection.rollouts(run)
+    rows = selection.select(run, kept, step, problem, status or [])
     shown = rows[:limit] if limit else rows
     if json:
         for row in shown:
@@ -74,7 +90,7 @@ def command(
                 console.print_rollout(row)
             console.print_line()
     if len(shown) < len(rows):
-        console.hint(f"{len(shown)} of {len(rows)} rollouts; --limit 0 shows all.")
+        console.hint(f"{len(shown)} of {len(rows)} {'responses' if evaluated else 'rollouts'}; --limit 0 shows all.")
 
 
 # ---------------------------------------------------------------------------------------------------------

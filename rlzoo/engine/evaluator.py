@@ -42,8 +42,8 @@ class Evaluator:
             self._suites[split] = suite(self.sources, split, per_level, fits)
         return self._suites[split]
 
-    def run(self, split: Split, step: int) -> Evaluation:
-        """Every problem with the statuses, answers and lengths of its responses."""
+    def run(self, split: Split, step: int) -> tuple[Evaluation, list[Group]]:
+        """Every problem with the statuses, answers and lengths of its responses; and the responses themselves."""
         started = time.monotonic()
         settings = self.config.eval
         samples = settings.samples if split == "test" else 1
@@ -53,7 +53,7 @@ class Evaluator:
             return [row_key("eval", split, self.config.seed, problems[i].id, sample) for sample in range(samples)]
 
         groups = self.asker.ask(problems, keys, Decoding.of(settings, self.config.sampling))
-        return Evaluation(
+        found = Evaluation(
             step=step,
             split=split,
             samples=samples,
@@ -66,6 +66,7 @@ class Evaluator:
             attempts=tuple(_attempt(group) for group in groups),
             seconds=time.monotonic() - started,
         )
+        return found, groups
 
     def _fingerprint(self, split: Split) -> str:
         """Changes with all that is asked, and with all that judges the responses."""
@@ -86,7 +87,7 @@ def evaluate(model: str, config: RunConfig, *, split: Split = "test", reporter: 
         sampler = open_sampler(config, tokenizer, weights, stack)
         reporter.stage("evaluate")
         pool = stack.enter_context(open_pool(config.verifier, find_isolation(config.verifier, sources)))
-        return Evaluator(config, sources, Asker(sampler, renderer, pool, Ranks())).run(split, 0)
+        return Evaluator(config, sources, Asker(sampler, renderer, pool, Ranks())).run(split, 0)[0]
 
 
 def _attempt(group: Group) -> Attempt:

@@ -169,8 +169,8 @@ class Trainer:
             )
             return None
         parts.reporter.stage("evaluate")
-        found = parts.evaluator.run(split, self.spent.steps)
-        parts.recorder.evaluation(found)
+        found, groups = parts.evaluator.run(split, self.spent.steps)
+        parts.recorder.evaluation(found, groups)
         return found
 
     def _restore(self) -> bool:
