@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,12 +165,29 @@ def amount(axis: str, limit: float) -> str:
 
 
 def plan_table(plan: Plan, config: RunConfig, out: Path | None) -> Table:
-    table = Table.grid(padding=(0, GAP, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for heading, text in plan_lines(plan, config, out):
-        table.add_row(heading, safe(text))
-    return table
+    return entries(plan_lines(plan, config, out))
+
+
+def entries(lines: Sequence[tuple[str, str]]) -> Table:
+    """Headings, and beside each its text, wrapped."""
+    grid = Table.grid(padding=(0, GAP, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for heading, text in lines:
+        grid.add_row(heading, safe(text))
+    return grid
+
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int, *, low: float = 0.0, high: float = 1.0) -> str:
+    """Values as bars from `low` to `high`, at most `width` of them; where there are more values, each bar is the mean of several."""
+    bars = min(width, len(values))
+    edges = [round(index * len(values) / bars) for index in range(bars + 1)] if bars else []
+    means = [sum(values[start:end]) / (end - start) for start, end in pairwise(edges)]
+    shares = [(mean - low) / (high - low) if high > low else 0.5 for mean in means]
+    return "".join(BARS[max(0, min(len(BARS) - 1, int(share * len(BARS))))] for share in shares)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 from typer.core import TyperGroup
 
 from rlzoo.cli import options, selection
 from rlzoo.types import Status
+
+if TYPE_CHECKING:
+    from rlzoo.runs.folder import RunDir
 
 ROLLOUTS = "rollouts"
 
@@ -70,12 +73,17 @@ def command(
     split: Split = "test",
     json: options.Json = False,
 ) -> None:
-    """Print rollouts, or responses of an evaluation, with their verdicts."""
+    """Print a summary and rollouts, or responses of an evaluation, with their verdicts."""
     from rlzoo.cli import console
     from rlzoo.runs.folder import RunDir
 
     run = RunDir(folder)
     selection.check(run, status or [])
+    if not (evaluated or json or status or step is not None or problem is not None):
+        _summarise(run)
+        if not run.rollout_steps():
+            console.hint("No rollouts are recorded: it has made no step yet, or log.rollouts_every is 0.")
+            return
     kept = selection.answers(run, split) if evaluated else selection.rollouts(run)
     rows = selection.select(run, kept, step, problem, status or [])
     shown = rows[:limit] if limit else rows
@@ -91,6 +99,19 @@ def command(
             console.print_line()
     if len(shown) < len(rows):
         console.hint(f"{len(shown)} of {len(rows)} {'responses' if evaluated else 'rollouts'}; --limit 0 shows all.")
+
+
+def _summarise(run: RunDir) -> None:
+    """The run at a glance; where its records are damaged, that is told and its rollouts can still be read."""
+    from rlzoo.cli import overview, plain
+    from rlzoo.evals import records
+
+    try:
+        record = records.alone(run)
+    except records.DAMAGES as error:
+        plain.say(f"no summary: {error}", label="warning")
+        return
+    overview.show(record)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def test_a_step_that_stopped_before_credit(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_run_without_rollouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_text(tmp_path / "config.yaml", "seed: 0\n")
-    code, _, err = show(capsys, RunDir(tmp_path))
+    code, _, err = show(capsys, RunDir(tmp_path), "--status", "wrong")
     assert code == 2
     assert "holds no rollouts" in err
 

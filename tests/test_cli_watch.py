@@ -175,10 +175,10 @@ def test_the_nearest_limit_counts() -> None:
 
 
 def test_sparkline() -> None:
-    assert watch.sparkline([0.0, 0.5, 1.0], 24) == "▁▅█"
-    assert watch.sparkline([0.0, 0.0, 1.0, 1.0], 2) == "▁█"
-    assert watch.sparkline([], 24) == ""
-    assert len(watch.sparkline([0.3] * 1000, 24)) == 24
+    assert console.sparkline([0.0, 0.5, 1.0], 24) == "▁▅█"
+    assert console.sparkline([0.0, 0.0, 1.0, 1.0], 2) == "▁█"
+    assert console.sparkline([], 24) == ""
+    assert len(console.sparkline([0.3] * 1000, 24)) == 24
 
 
 # -- the live view ----------------------------------------------------------------------------------------
