@@ -110,6 +110,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
+def since(seconds: float) -> str:
+    """An age in one unit: 40 s, 12 min, 3 h, 5 d."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def percent(estimate: Estimate, *, sign: bool = False) -> str:
     """`61.2 ± 1.9`, in percent; the error left out where a single problem cannot say."""
     value = f"{100 * estimate.value:{'+' if sign else ''}.1f}"

@@ -24,6 +24,7 @@ from rlzoo.cli import (
     plain,
     recipes,
     report,
+    runs,
     show,
     train,
     warmstart,
@@ -42,6 +43,7 @@ app.command("compare")(compare.command)
 app.command("report")(report.command)
 app.command("eval")(evaluate.command)
 app.add_typer(show.app, name="show")
+app.command("runs")(runs.command)
 app.command("algos")(algos.command)
 app.command("explain")(explain.command)
 app.add_typer(check.app, name="check")
