@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from rlzoo.cli import console
 from rlzoo.evals import summary
 from rlzoo.evals.evaluations import MACRO
 from rlzoo.evals.wording import bracket, points
-from rlzoo.runs.comparison import AXES
 
 if TYPE_CHECKING:
     from rlzoo.evals.records import Record
@@ -25,32 +23,11 @@ def show(record: Record) -> None:
     found = summary.of(record)
     path = str(record.run.path)
     console.print_heading(f"{path} · {found.objective} on {found.model}, seed {found.seed}")
-    lines = [("state", state(found, path)), *_training(found), *_tests(found)]
+    lines = [("state", summary.state(found, path)), *_training(found), *_tests(found)]
     told = summary.outstanding(record)
     lines += [("stands out" if number == 0 else "", text) for number, text in enumerate(told)]
     console.emit(console.entries(lines))
     console.print_line()
-
-
-def state(found: RunSummary, path: str) -> str:
-    """In words: how far it is, why it stands, and what would go on with it."""
-    words = f"{found.state}, {progress(found)}"
-    again = f"`rlzoo train --resume --out {shlex.quote(path)}` goes on"
-    if found.abandoned:
-        return f"{words}; but no process of this machine trains it, so it was killed. {again}"
-    if found.state in ("failed", "interrupted"):
-        return f"{words}: {found.reason}. {again}" if found.reason else f"{words}. {again}"
-    return words
-
-
-def progress(found: RunSummary) -> str:
-    """`step 40 of 60`, and the share of other limits that is spent."""
-    limits = dict(found.spent)
-    steps = limits.pop("steps", None)
-    words = f"step {found.step}{f' of {steps[1]:.0f}' if steps else ''}"
-    return ", ".join(
-        [words, *(f"{100 * now / limit:.0f} % of its {AXES[axis].words}" for axis, (now, limit) in limits.items())]
-    )
 
 
 def _training(found: RunSummary) -> list[tuple[str, str]]:

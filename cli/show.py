@@ -73,7 +73,7 @@ def command(
     split: Split = "test",
     json: options.Json = False,
 ) -> None:
-    """Print a summary and rollouts, or responses of an evaluation, with their verdicts."""
+    """Print a run at a glance, and rollouts with their verdicts."""
     from rlzoo.cli import console
     from rlzoo.runs.folder import RunDir
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -115,6 +116,27 @@ def of(record: Record) -> RunSummary:
         tested=(newest.step, record.final_macro) if newest is not None else None,
         changes=tables.changes(start, newest) if paired and start is not None and newest is not None else (),
         first_tested=start.step if start is not None else 0,
+    )
+
+
+def state(found: RunSummary, path: str) -> str:
+    """In words: how far it is, why it stands, and what would go on with it."""
+    words = f"{found.state}, {progress(found)}"
+    again = f"`rlzoo train --resume --out {shlex.quote(path)}` goes on"
+    if found.abandoned:
+        return f"{words}; but no process of this machine trains it, so it was killed. {again}"
+    if found.state in ("failed", "interrupted"):
+        return f"{words}: {found.reason}. {again}" if found.reason else f"{words}. {again}"
+    return words
+
+
+def progress(found: RunSummary) -> str:
+    """`step 40 of 60`, and the share of other limits that is spent."""
+    limits = dict(found.spent)
+    steps = limits.pop("steps", None)
+    words = f"step {found.step}{f' of {steps[1]:.0f}' if steps else ''}"
+    return ", ".join(
+        [words, *(f"{100 * now / limit:.0f} % of its {AXES[axis].words}" for axis, (now, limit) in limits.items())]
     )
 
 

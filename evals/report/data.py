@@ -8,7 +8,7 @@ from typing import Any
 from rlzoo.evals.analysis import Comparison
 from rlzoo.evals.judgement import ArmVerdict, Judgement
 from rlzoo.evals.records import Record
-from rlzoo.evals.report import curves
+from rlzoo.evals.report import curves, setup
 from rlzoo.evals.validity import spending
 from rlzoo.evals.wording import sentence
 
@@ -27,6 +27,7 @@ def comparison(found: Comparison) -> dict[str, Any]:
         "recipe": spec.recipe,
         "command": spec.command,
         "budget": dict(spec.budget),
+        "setup": dict(setup.entries(found)),
         "equalised": spending.equalised(found.grid),
         "arms": [asdict(arm) for arm in spec.arms],
         "verdicts": [verdict(each, spec.margin) for each in found.verdicts],
@@ -88,5 +89,5 @@ def run(record: Record) -> dict[str, Any]:
         "spent": {"steps": record.steps, **spent, "evaluation_seconds": record.eval_seconds},
         "late": late,
         "curve": curves.training(record),
-        "provenance": record.origin.as_data(),
+        "provenance": record.provenance.as_data() if record.provenance is not None else None,
     }

@@ -101,6 +101,12 @@ class Stretch:
     """Digest of each source file, by name."""
     within: Surroundings | None = None
     """None where it was not recorded."""
+    at: str = ""
+    """When it began, UTC to the second; empty where it was not recorded, as are the next two."""
+    revision: str = ""
+    """The commit that the package's files were of."""
+    cores: int | None = None
+    """Of the machine; nothing depends on them but the time."""
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
@@ -118,6 +124,9 @@ class Stretch:
                 machine=dict(within["machine"]),
                 device=str(within["device"]),
             ),
+            at=str(data.get("at") or ""),
+            revision=str(data.get("revision") or ""),
+            cores=None if data.get("cores") is None else int(data["cores"]),
         )
 
 
