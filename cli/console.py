@@ -158,9 +158,12 @@ def plan_lines(plan: Plan, config: RunConfig, out: Path | None) -> list[tuple[st
         ("ends at", " or ".join(f"{amount(axis, limit)}" for axis, limit in plan.limits.items())),
         (
             "tests",
-            f"{' and '.join(moments)}: pass@1 of {evaluation.problems_per_level} problems of each level, {evaluation.samples} {responses} each"
-            if moments
-            else "none",
+            (
+                f"{' and '.join(moments)}: pass@1 of {evaluation.problems_per_level} problems of each level, {evaluation.samples} {responses} each"
+                if moments
+                else "none"
+            )
+            + (f"; a curve of {count(evaluation.curve, 'point')} on a few of them" if evaluation.curve else ""),
         ),
     ]
     if plan.sandbox is not None:

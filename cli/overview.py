@@ -23,7 +23,7 @@ def show(record: Record) -> None:
     found = summary.of(record)
     path = str(record.run.path)
     console.print_heading(f"{path} · {found.objective} on {found.model}, seed {found.seed}")
-    lines = [("state", summary.state(found, path)), *_training(found), *_tests(found)]
+    lines = [("state", summary.state(found, path)), *_training(found), *_tests(found), *_curve(found)]
     told = summary.outstanding(record)
     lines += [("stands out" if number == 0 else "", text) for number, text in enumerate(told)]
     console.emit(console.entries(lines))
@@ -69,6 +69,17 @@ def _tests(found: RunSummary) -> list[tuple[str, str]]:
         if change.domain != MACRO
     ]
     return [*lines, *([("", "   ".join(parts))] if len(parts) > 1 else [])]
+
+
+def _curve(found: RunSummary) -> list[tuple[str, str]]:
+    """Test problems on the way; nothing where they are but a start."""
+    if len(found.curve) < 2:
+        return []
+    scores = [score for _, score in found.curve]
+    bars = console.sparkline(scores, WIDEST, low=min(scores), high=max(scores))
+    told = " ".join(f"{100 * score:.0f}" for score in scores)
+    steps = f"steps {found.curve[0][0]} to {found.curve[-1][0]}"
+    return [("on the way", f"{bars}  {told}  (pass@1 on a few test problems, {steps})")]
 
 
 def _difference(change: Change) -> str:

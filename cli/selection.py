@@ -33,7 +33,7 @@ def rollouts(run: RunDir) -> Kept:
 
 def answers(run: RunDir, split: str) -> Kept:
     """Responses to the problems of an evaluation."""
-    instead = [other for other in ("test", "validation") if run.answered(other)]
+    instead = [other for other in ("test", "validation", "curve") if run.answered(other)]
     return Kept(
         f"response to {split} problems",
         f"responses to {split} problems",

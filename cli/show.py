@@ -59,7 +59,7 @@ Eval = Annotated[
     bool,
     typer.Option("--eval", help="Instead, responses of an evaluation; --eval 20 is --eval --step 20."),
 ]
-Split = Annotated[Literal["test", "validation"], typer.Option("--split", help="Which problems, with --eval.")]
+Split = Annotated[Literal["test", "validation", "curve"], typer.Option("--split", help="Which problems, with --eval.")]
 
 
 @app.command(ROLLOUTS)
@@ -73,7 +73,7 @@ def command(
     split: Split = "test",
     json: options.Json = False,
 ) -> None:
-    """Print a run at a glance, and rollouts with their verdicts."""
+    """Print a summary, and rollouts with verdicts."""
     from rlzoo.cli import console
     from rlzoo.runs.folder import RunDir
 

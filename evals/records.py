@@ -40,7 +40,10 @@ class Record:
     """On test problems, by step."""
     scored: Mapping[int, Mapping[str, Estimate]] = field(default_factory=dict)
     """pass@1 of every evaluation: by step, by domain and over domains, with errors over problems."""
+    curve: Mapping[int, Mapping[str, Estimate]] = field(default_factory=dict)
+    """pass@1 on the few test problems of a curve, by step and by domain; for looking at, never for a verdict."""
     eval_seconds: float = 0.0
+    """Of all evaluations, the curve's and validation's too."""
     foreign: tuple[str, ...] = ()
     """By what it is another run than the one its place is for; it then takes no part."""
     left_out: str | None = None
@@ -137,9 +140,11 @@ def _fill(known: dict[str, Any], run: RunDir) -> None:
     known["provenance"] = run.provenance()
     known["state"] = run.status().state
     known["metrics"] = tuple(run.metrics())
-    known["evaluations"] = tuple(evaluations.of_run(run))
+    everything = run.evaluations()
+    known["evaluations"] = tuple(evaluations.on(everything, "test"))
     known["scored"] = {found.step: evaluations.pass_at_1(found) for found in known["evaluations"]}
-    known["eval_seconds"] = sum(found.seconds for found in known["evaluations"])
+    known["curve"] = {found.step: evaluations.pass_at_1(found) for found in evaluations.curve(everything)}
+    known["eval_seconds"] = sum(found.seconds for found in everything)
 
 
 def _unfinished(record: Record, status: RunStatus) -> str | None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlzoo.evals import tables
+from rlzoo.evals.evaluations import MACRO
 from rlzoo.evals.records import Record
 from rlzoo.evals.statistics import Interval
 from rlzoo.evals.tables import Change
@@ -55,6 +56,8 @@ class RunSummary:
     """Share of groups of unequal rewards over the last steps."""
     tested: tuple[int, float] | None
     """The newest evaluation on test problems: its step and macro pass@1."""
+    curve: Sequence[tuple[int, float]] = ()
+    """Macro pass@1 by step on the few test problems that a curve is drawn from."""
     changes: Sequence[Change] = ()
     """From the first evaluation to the newest, by domain and over domains; empty unless there are two of the same problems."""
     first_tested: int = 0
@@ -114,6 +117,7 @@ def of(record: Record) -> RunSummary:
         late=record.late("reward/mean"),
         mixed=record.late("groups/mixed"),
         tested=(newest.step, record.final_macro) if newest is not None else None,
+        curve=[(step, scores[MACRO].value) for step, scores in record.curve.items()],
         changes=tables.changes(start, newest) if paired and start is not None and newest is not None else (),
         first_tested=start.step if start is not None else 0,
     )

@@ -230,7 +230,10 @@ def test_the_plan_in_words() -> None:
     )
     assert words["ends at"] == "200 steps"
     assert words["asks for"] == "nothing beyond sampling and updating"
-    assert words["tests"] == "before and after: pass@1 of 60 problems of each level, 4 responses each"
+    assert (
+        words["tests"]
+        == "before and after: pass@1 of 60 problems of each level, 4 responses each; a curve of 5 points on a few of them"
+    )
 
 
 @pytest.mark.parametrize(

@@ -89,5 +89,9 @@ def run(record: Record) -> dict[str, Any]:
         "spent": {"steps": record.steps, **spent, "evaluation_seconds": record.eval_seconds},
         "late": late,
         "curve": curves.training(record),
+        "test_curve": [
+            {"step": step, "pass@1": {domain: score.value for domain, score in scores.items()}}
+            for step, scores in record.curve.items()
+        ],
         "provenance": record.provenance.as_data() if record.provenance is not None else None,
     }

@@ -166,6 +166,18 @@ def learning(comparison: Comparison) -> dict[str, list[Picture]]:
                 points=True,
             ),
         ]
+        pictures.insert(
+            1,
+            _lines(
+                comparison,
+                f"curve-{axis}",
+                "pass@1 on a few test problems, macro",
+                label,
+                partial(curves.on_the_way, axis=axis),
+                percent=True,
+                points=True,
+            ),
+        )
         found[axis] = [picture for picture in pictures if picture is not None]
     return {axis: pictures for axis, pictures in found.items() if pictures}
 
