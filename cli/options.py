@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlzoo.cli import completion
 from rlzoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,13 +19,17 @@ Algo = Annotated[
     typer.Option(
         "--algo",
         metavar="NAME",
+        autocompletion=completion.objectives,
         help="Objective: a name from `rlzoo algos`, module.path:Class, file.py:Class or file.py.",
     ),
 ]
 Recipe = Annotated[
     str | None,
     typer.Option(
-        "--recipe", metavar="NAME", help="Settings to start from; see `rlzoo recipes`. [default: cpu-default]"
+        "--recipe",
+        metavar="NAME",
+        autocompletion=completion.recipes,
+        help="Settings to start from; see `rlzoo recipes`. [default: cpu-default]",
     ),
 ]
 File = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="YAML settings over the recipe's.")]
@@ -43,6 +48,11 @@ Data = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+
+
+def example(command: str) -> str:
+    """The last line of a command's help, kept as it is however narrow the terminal."""
+    return f"\b\nExample: {command}"
 
 
 def assignments(sets: list[str] | None, **shortcuts: object) -> list[str]:

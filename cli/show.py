@@ -62,7 +62,7 @@ Eval = Annotated[
 Split = Annotated[Literal["test", "validation", "curve"], typer.Option("--split", help="Which problems, with --eval.")]
 
 
-@app.command(ROLLOUTS)
+@app.command(ROLLOUTS, epilog=options.example("rlzoo show runs/first --step 20 --status wrong"))
 def command(
     folder: Run,
     step: Step = None,
@@ -123,7 +123,7 @@ Picture = Annotated[
 Page = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write a page of its own.")]
 
 
-@app.command("interference")
+@app.command("interference", epilog=options.example("rlzoo show interference runs/first"))
 def interference(folder: Run, json: options.Json = False) -> None:
     """Print how the gradients of domains agree."""
     from rlzoo.cli import views
@@ -131,7 +131,7 @@ def interference(folder: Run, json: options.Json = False) -> None:
     views.interference(folder, json=json)
 
 
-@app.command("drift")
+@app.command("drift", epilog=options.example("rlzoo show drift runs/first"))
 def drift(folder: Run, json: options.Json = False) -> None:
     """Print what a step does to mastered prompts."""
     from rlzoo.cli import views
@@ -139,7 +139,7 @@ def drift(folder: Run, json: options.Json = False) -> None:
     views.drift(folder, json=json)
 
 
-@app.command("representations")
+@app.command("representations", epilog=options.example("rlzoo show representations runs/first --out space.png"))
 def representations(folder: Run, out: Picture = None, json: options.Json = False) -> None:
     """Print, and draw, how embeddings lie."""
     from rlzoo.cli import views
@@ -147,7 +147,7 @@ def representations(folder: Run, out: Picture = None, json: options.Json = False
     views.representations(folder, out, json=json)
 
 
-@app.command("credit")
+@app.command("credit", epilog=options.example("rlzoo show credit runs/first --html credit.html"))
 def credit(
     folder: Run,
     step: Step = None,
