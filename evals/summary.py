@@ -27,6 +27,8 @@ LOOKED_AT = 50
 """Newest steps with rollouts that are looked through for what stands out."""
 TRUNCATED, TIMEOUTS, MIXED = 0.05, 0.01, 0.2
 """Shares of responses, and of groups, past which they stand out."""
+LONGEST_REASON = 60
+"""Characters told of it."""
 UNSOLVED = 3
 """Steps without a correct response after which a level stands out."""
 
@@ -184,21 +186,23 @@ def _of_rollouts(run: RunDir) -> Iterator[str]:
     """What the newest steps were refused for, and which level has waited longest for a correct response."""
     steps = run.rollout_steps()
     reasons: Counter[str] = Counter()
+    firsts: dict[str, str] = {}
     levels: dict[tuple[str, str], _Level] = {}
     for step in reversed(steps[-LOOKED_AT:]):
         rows = _rows(run, step)
-        if step == steps[-1]:
-            reasons.update(
-                f"{row['status']}, {without_particulars(row['reason'])}" for row in rows if row["status"] != "correct"
-            )
+        for row in rows if step == steps[-1] else ():
+            if row["status"] != "correct":
+                alike = f"{row['status']}, {without_particulars(row['reason'])}"
+                reasons[alike] += 1
+                firsts.setdefault(alike, f"{row['status']}, such as `{_short(row['reason'])}`")
         for key in {(row["domain"], row["level"]) for row in rows}:
             mine = [row for row in rows if (row["domain"], row["level"]) == key]
             levels.setdefault(key, _Level()).add(len(mine), solved=any(row["correct"] for row in mine))
         if all(level.solved for level in levels.values()):
             break
     if reasons:
-        reason, most = reasons.most_common(1)[0]
-        yield f"most frequent reason of a refusal in step {steps[-1]}: {reason} ({most} of {reasons.total()})"
+        alike, most = reasons.most_common(1)[0]
+        yield f"most frequent reason of a refusal in step {steps[-1]}: {firsts[alike]} ({most} of {reasons.total()})"
     waiting = {key: level for key, level in levels.items() if level.steps >= UNSOLVED}
     if waiting:
         (domain, name), level = max(waiting.items(), key=lambda item: (item[1].steps, item[1].responses))
@@ -207,6 +211,11 @@ def _of_rollouts(run: RunDir) -> Iterator[str]:
             f"in the last {level.steps} recorded steps that asked it"
             + (f"; {len(waiting)} levels wait for {UNSOLVED} or more" if len(waiting) > 1 else "")
         )
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"
 
 
 def _rows(run: RunDir, step: int) -> list[dict[str, Any]]:

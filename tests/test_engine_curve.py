@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from rlzoo import configure
+from rlzoo.cli import main
 from rlzoo.config import RunConfig
 from rlzoo.engine.budget import passes_a_point
 from rlzoo.engine.trainer import train
 from rlzoo.evals import evaluations, records
+from rlzoo.evals.evaluations import MACRO
 from rlzoo.runs.folder import RunDir
 from tests import bytes_model
 from tests.support import final_weights, small_config, without_times
@@ -38,6 +41,11 @@ def made(run: RunDir) -> list[tuple[str, int]]:
 def test_points_lie_evenly_between_start_and_end(whole: Path) -> None:
     assert made(RunDir(whole)) == [("test", 0), ("curve", 1), ("curve", 2), ("curve", 3), ("test", 4)]
     assert RunDir(whole).answered("curve") == [1, 2, 3]
+
+
+def test_no_seconds_are_charged_for_it(whole: Path) -> None:
+    lines = RunDir(whole).metrics()
+    assert lines[-1]["time/device_seconds"] == pytest.approx(sum(line["time/step"] for line in lines))
 
 
 def test_a_point_is_few_problems_of_each_level_and_one_response(whole: Path) -> None:
@@ -158,3 +166,23 @@ def test_a_whole_test_on_the_way_stands_for_its_point(tmp_path: Path) -> None:
     expected = [("test", 0), ("curve", 1), ("test", 2), ("curve", 3), ("test", 4)]
     assert made(RunDir(tmp_path / "run")) == expected
     assert sorted(records.alone(RunDir(tmp_path / "run")).curve) == [0, 1, 2, 3, 4]
+
+
+def test_reports_and_summaries_draw_it(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    assert main.run(["report", str(tmp_path / "run")]) == 0
+    told = capsys.readouterr().out
+    scores = records.alone(RunDir(whole)).curve
+    assert " ".join(f"{100 * found[MACRO].value:.0f}" for found in scores.values()) in told
+    assert "on the way" in told and "steps 0 to 4" in " ".join(told.split())
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count("pass@1 on a few test problems, macro, %</text>") == 3  # along tokens, steps and seconds
+    data = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    assert [point["step"] for point in data["run"]["test_curve"]] == [0, 1, 2, 3, 4]
+
+
+def test_its_responses_can_be_read(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["show", str(whole), "--eval", "2", "--split", "curve", "--limit", "0", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    point = next(found for found in RunDir(whole).evaluations() if (found.split, found.step) == ("curve", 2))
+    assert [(row["problem_id"], row["status"]) for row in rows] == [(a.id, a.status[0]) for a in point.attempts]

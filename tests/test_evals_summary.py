@@ -83,7 +83,7 @@ def test_the_longest_wait_and_the_most_frequent_reason(tmp_path: Path) -> None:
     run.write_rollouts(4, rows(4, {hard: [False, False], other: [False], easy: [False]}))
     run.write_rollouts(5, rows(5, {hard: [False], other: [False], easy: [True, False]}, reason="7, expected 12"))
     assert summary.outstanding(records.alone(run)) == [
-        "most frequent reason of a refusal in step 5: wrong, ..., expected ... (3 of 3)",
+        "most frequent reason of a refusal in step 5: wrong, such as `7, expected 12` (3 of 3)",
         "maths level 3 has waited longest for a correct response: none of 7 in the last 4 recorded steps that asked it; "
         "2 levels wait for 3 or more",
     ]
