@@ -71,7 +71,7 @@ def run_rlzoo(folder: Path, steps: int, rows_at_once: int) -> list[float]:
             f"sampling={{prompts_per_step: {PROMPTS}, group_size: {GROUP}, max_response: {TOKENS}}}",
             f"learner={{updates_per_step: 1, skip: false, tokens_per_microbatch: {rows_at_once * (len(PROMPT) + TOKENS)}}}",
             "control.reward=random",
-            "eval={at_start: false, at_end: false}",
+            "eval={at_start: false, at_end: false, curve: 0}",
             "checkpoint.every=0",
             "log.rollouts_every=0",
         ],

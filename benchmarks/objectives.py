@@ -32,7 +32,7 @@ def measure(own: tuple[str, ...], steps: int, overrides: list[str]) -> list[dict
 
     settings = [
         *(f"budget.steps={steps + 1}", "learner.lr=0", "learner.skip=false", "log.rollouts_every=0"),
-        *("eval.at_start=false", "eval.at_end=false", "checkpoint.every=0"),
+        *("eval.at_start=false", "eval.at_end=false", "eval.curve=0", "checkpoint.every=0"),
     ]
     with tempfile.TemporaryDirectory() as folder:
         train(configure.load(algo=own[0], assignments=[*settings, *own[1:], *overrides]), Path(folder) / "run")

@@ -42,6 +42,7 @@ def run_steps(steps: int, model: str, overrides: list[str]) -> dict[str, Any]:
             f"model.path={model}",
             "eval.at_start=false",
             "eval.at_end=false",
+            "eval.curve=0",
             *overrides,
         ],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlzoo.cli import options
+from rlzoo.text import without_particulars
 
 if TYPE_CHECKING:
     from rlzoo.config import VerificationConfig
@@ -25,8 +25,6 @@ PROBE = "Aé∑漢 {}?"
 """Text that a tokenizer of any text can spell."""
 SHOWN = 80
 """Characters shown of a prompt."""
-MADE_FOR_ROW = re.compile(r"(?<![\w])'[^']*'|\"[^\"]*\"|[(:].*|\d+", re.DOTALL)
-"""What a fault says of its own row; faults that differ in nothing else are counted together."""
 
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE", help="A file, a folder or a hub name; several are looked at one by one.")
@@ -251,7 +249,7 @@ def judged_golds(
     first: dict[tuple[str, str], tuple[int, str]] = {}
     for (number, problem), fault in zip(tried, faults, strict=True):
         if fault is not None:
-            key = (problem.verifier, MADE_FOR_ROW.sub("...", fault))
+            key = (problem.verifier, without_particulars(fault))
             reasons[key] += 1
             first.setdefault(key, (number, fault))
     return {

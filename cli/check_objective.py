@@ -6,10 +6,15 @@ from typing import Annotated
 
 import typer
 
-from rlzoo.cli import findings, options
+from rlzoo.cli import completion, findings, options
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A name from `rlzoo algos`, module.path:Class, file.py:Class or file.py.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=completion.objectives,
+        help="A name from `rlzoo algos`, module.path:Class, file.py:Class or file.py.",
+    ),
 ]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="A setting of it: objective.x=y; repeatable.")

@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
-from rlzoo.cli import findings, options
+from rlzoo.cli import completion, findings, options
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A registered name, module.path:Class, file.py:Class or file.py.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=completion.verifiers,
+        help="A registered name, module.path:Class, file.py:Class or file.py.",
+    ),
 ]
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="FILE", help="Rows to try it on: what a `file` source takes.")

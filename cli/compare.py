@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlzoo.cli import folders, options, plain
+from rlzoo.cli import completion, folders, options, plain
 from rlzoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 
 Arms = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ARM", help="Objectives, or variants of them; with --runs, folders.", show_default=False),
+    typer.Argument(
+        metavar="ARM",
+        autocompletion=completion.objectives,
+        help="Objectives, or variants of them; with --runs, folders.",
+        show_default=False,
+    ),
 ]
 MoreArms = Annotated[
     list[str] | None,
     typer.Option(
         "--arm",
         metavar="ARM",
+        autocompletion=completion.objectives,
         help='A further arm: "cepo:mix=0.3" with settings, "grpo@maths" trained on one domain, "again=grpo" renamed; repeatable.',
     ),
 ]
@@ -59,6 +65,7 @@ PresetName = Annotated[
     typer.Option(
         "--preset",
         metavar="NAME",
+        autocompletion=completion.presets,
         help="quick or cpu: arms, controls, seeds and recipe. [default: cpu, if no arm is given]",
     ),
 ]

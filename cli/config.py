@@ -25,7 +25,7 @@ Explain = Annotated[
 Checked = Annotated[Path, typer.Argument(metavar="FILE", help="YAML settings.")]
 
 
-@app.command("show")
+@app.command("show", epilog=options.example("rlzoo config show --algo grpo --explain"))
 def show(
     algo: options.Algo = None,
     recipe: options.Recipe = None,
@@ -86,7 +86,7 @@ def _pairs(entry: dict[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
-@app.command("check")
+@app.command("check", epilog=options.example("rlzoo config check mine.yaml --algo cepo"))
 def check(file: Checked, algo: options.Algo = None, recipe: options.Recipe = None, sets: options.Sets = None) -> None:
     """Check a file of settings, and whether its run could start.
 
@@ -99,7 +99,7 @@ def check(file: Checked, algo: options.Algo = None, recipe: options.Recipe = Non
     console.print_line(f"ok: {file} describes a run of {found.objective.name} that could start")
 
 
-@app.command("schema")
+@app.command("schema", epilog=options.example("rlzoo config schema"))
 def schema() -> None:
     """Print the JSON schema of a file of settings, for editors."""
     import json

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
+def since(seconds: float) -> str:
+    """An age in one unit: 40 s, 12 min, 3 h, 5 d."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def percent(estimate: Estimate, *, sign: bool = False) -> str:
     """`61.2 ± 1.9`, in percent; the error left out where a single problem cannot say."""
     value = f"{100 * estimate.value:{'+' if sign else ''}.1f}"
@@ -149,9 +158,12 @@ def plan_lines(plan: Plan, config: RunConfig, out: Path | None) -> list[tuple[st
         ("ends at", " or ".join(f"{amount(axis, limit)}" for axis, limit in plan.limits.items())),
         (
             "tests",
-            f"{' and '.join(moments)}: pass@1 of {evaluation.problems_per_level} problems of each level, {evaluation.samples} {responses} each"
-            if moments
-            else "none",
+            (
+                f"{' and '.join(moments)}: pass@1 of {evaluation.problems_per_level} problems of each level, {evaluation.samples} {responses} each"
+                if moments
+                else "none"
+            )
+            + (f"; a curve of {count(evaluation.curve, 'point')} on a few of them" if evaluation.curve else ""),
         ),
     ]
     if plan.sandbox is not None:
@@ -164,12 +176,29 @@ def amount(axis: str, limit: float) -> str:
 
 
 def plan_table(plan: Plan, config: RunConfig, out: Path | None) -> Table:
-    table = Table.grid(padding=(0, GAP, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for heading, text in plan_lines(plan, config, out):
-        table.add_row(heading, safe(text))
-    return table
+    return entries(plan_lines(plan, config, out))
+
+
+def entries(lines: Sequence[tuple[str, str]]) -> Table:
+    """Headings, and beside each its text, wrapped."""
+    grid = Table.grid(padding=(0, GAP, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for heading, text in lines:
+        grid.add_row(heading, safe(text))
+    return grid
+
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int, *, low: float = 0.0, high: float = 1.0) -> str:
+    """Values as bars from `low` to `high`, at most `width` of them; where there are more values, each bar is the mean of several."""
+    bars = min(width, len(values))
+    edges = [round(index * len(values) / bars) for index in range(bars + 1)] if bars else []
+    means = [sum(values[start:end]) / (end - start) for start, end in pairwise(edges)]
+    shares = [(mean - low) / (high - low) if high > low else 0.5 for mean in means]
+    return "".join(BARS[max(0, min(len(BARS) - 1, int(share * len(BARS))))] for share in shares)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -289,10 +318,11 @@ def print_rollout(row: Mapping[str, Any]) -> None:
 def print_rollout_head(row: Mapping[str, Any]) -> None:
     """Number, verdict, reward and length of a response."""
     status = str(row["status"] or "unjudged")
+    trained = "visit" in row  # an evaluation's responses earn no credit
     head = Text.assemble(
-        f"  rollout {row['rollout']}  ",
+        f"  {'rollout' if trained else 'response'} {row['rollout']}  ",
         (plain.visible(status, keep=""), _STYLES.get(status, "yellow")),
-        f"  reward {row['reward']:g}  advantage {_mean_advantage(row)}  {count(len(row['tokens']), 'token')}",
+        f"  reward {row['reward']:g}{f'  advantage {_mean_advantage(row)}' if trained else ''}  {count(len(row['tokens']), 'token')}",
     )
     stdout().print(head, soft_wrap=True)
 
@@ -310,7 +340,8 @@ def print_group(row: Mapping[str, Any]) -> None:
     """What the rollouts below answer."""
     console = stdout()
     level = f"level {row['level']}" if row["level"] else ""
-    parts = [f"step {row['step']}", str(row["problem_id"]), str(row["domain"]), level, f"visit {row['visit']}"]
+    visit = f"visit {row['visit']}" if "visit" in row else ""
+    parts = [f"step {row['step']}", str(row["problem_id"]), str(row["domain"]), level, visit]
     console.print(safe(plain.visible(" · ".join(part for part in parts if part), keep=""), "bold"), soft_wrap=True)
     _print_block(console, str(row["prompt_text"]))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlzoo.cli import options
+from rlzoo.cli import completion, options
 
 if TYPE_CHECKING:
     from rlzoo.objective import Objective
@@ -19,7 +19,12 @@ HORIZON = 1000
 """Steps among which changes of what an objective asks for are looked for."""
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A name from `rlzoo algos`, module.path:Class, file.py:Class or file.py.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=completion.objectives,
+        help="A name from `rlzoo algos`, module.path:Class, file.py:Class or file.py.",
+    ),
 ]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="A setting of it: objective.x=y; repeatable.")

@@ -202,7 +202,7 @@ class Grid:
                 table.add_row(
                     console.safe(run.planned.name),
                     f"step {progress.position.strip()}" if progress.history else "starting",
-                    Text(watch.sparkline([value for value in rewards if value is not None], width), style="cyan"),
+                    Text(console.sparkline([value for value in rewards if value is not None], width), style="cyan"),
                     f"{console.duration(left)} left" if left is not None else "",
                 )
         return table

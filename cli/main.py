@@ -24,32 +24,35 @@ from rlzoo.cli import (
     plain,
     recipes,
     report,
+    runs,
     show,
     train,
     warmstart,
 )
+from rlzoo.cli.options import example
 
 app = typer.Typer(
     help="RL with verifiable rewards: change the objective and nothing else, and learn whether it mattered.",
     invoke_without_command=True,
-    add_completion=False,
+    epilog=example("rlzoo train --algo grpo --steps 20 --out runs/first"),
     rich_markup_mode=None,  # rich's help costs 0.1 s
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("train")(train.command)
-app.command("compare")(compare.command)
-app.command("report")(report.command)
-app.command("eval")(evaluate.command)
-app.add_typer(show.app, name="show")
-app.command("algos")(algos.command)
-app.command("explain")(explain.command)
-app.add_typer(check.app, name="check")
-app.add_typer(new.app, name="new")
-app.command("recipes")(recipes.command)
-app.add_typer(config.app, name="config")
-app.command("metrics")(metrics.command)
-app.command("warmstart")(warmstart.command)
+app.command("train", epilog=example("rlzoo train --algo grpo --data problems.jsonl --out runs/first"))(train.command)
+app.command("compare", epilog=example("rlzoo compare grpo cepo --seeds 3 --budget gen_tokens=500k"))(compare.command)
+app.command("report", epilog=example("rlzoo report runs/first"))(report.command)
+app.command("eval", epilog=example("rlzoo eval runs/first --samples 16"))(evaluate.command)
+app.add_typer(show.app, name="show", epilog=example("rlzoo show runs/first --eval --status wrong"))
+app.command("runs", epilog=example("rlzoo runs --json"))(runs.command)
+app.command("algos", epilog=example("rlzoo algos --json"))(algos.command)
+app.command("explain", epilog=example("rlzoo explain cepo --set objective.mix=0.3"))(explain.command)
+app.add_typer(check.app, name="check", epilog=example("rlzoo check data problems.jsonl"))
+app.add_typer(new.app, name="new", epilog=example("rlzoo new objective my-idea"))
+app.command("recipes", epilog=example("rlzoo recipes"))(recipes.command)
+app.add_typer(config.app, name="config", epilog=example("rlzoo config show --algo grpo --explain"))
+app.command("metrics", epilog=example("rlzoo metrics --json"))(metrics.command)
+app.command("warmstart", epilog=example("rlzoo warmstart --out models"))(warmstart.command)
 
 
 def _version(wanted: bool) -> None:
@@ -62,7 +65,7 @@ def _version(wanted: bool) -> None:
 def options(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Takes what stands before the command's name."""

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from rlzoo.cli import options
 from rlzoo.errors import RunConflict, UsageError
 
 app = typer.Typer(help="Write a small package to start from.", invoke_without_command=True)
@@ -29,7 +30,7 @@ Out = Annotated[
 ]
 
 
-@app.command("objective")
+@app.command("objective", epilog=options.example("rlzoo new objective my-idea --out ideas/my-idea"))
 def objective(name: Name, out: Out = None) -> None:
     """Write an objective that works, its test, and the entry point."""
     from rlzoo.cli import console

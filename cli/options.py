@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlzoo.cli import completion
 from rlzoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ Algo = Annotated[
     typer.Option(
         "--algo",
         metavar="NAME",
+        autocompletion=completion.objectives,
         help="Objective: a name from `rlzoo algos`, module.path:Class, file.py:Class or file.py.",
     ),
 ]
@@ -26,6 +28,7 @@ Recipe = Annotated[
     typer.Option(
         "--recipe",
         metavar="NAME",
+        autocompletion=completion.recipes,
         help="Settings to start from; see `rlzoo recipes`. [default: cpu-default; for a model of your own, by its size and device]",
     ),
 ]
@@ -45,6 +48,11 @@ Data = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+
+
+def example(command: str) -> str:
+    """The last line of a command's help, kept as it is however narrow the terminal."""
+    return f"\b\nExample: {command}"
 
 
 def assignments(sets: list[str] | None, **shortcuts: object) -> list[str]:

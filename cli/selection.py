@@ -1,14 +1,48 @@
-"""Which rollouts of a run are shown."""
+"""Which rollouts of a run, or responses of its evaluations, are shown."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from rlzoo.errors import UsageError, did_you_mean
+from rlzoo.errors import DataError, UsageError, did_you_mean
 from rlzoo.types import Status
 
 if TYPE_CHECKING:
     from rlzoo.runs.folder import RunDir
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a run keeps by step."""
+
+    one: str
+    name: str
+    """Of several."""
+    steps: Sequence[int]
+    read: Callable[[int], list[dict[str, Any]]]
+    why_none: str
+
+
+def rollouts(run: RunDir) -> Kept:
+    return Kept(
+        "rollout", "rollouts", run.rollout_steps(), run.rollouts, "It has made no step yet, or log.rollouts_every is 0."
+    )
+
+
+def answers(run: RunDir, split: str) -> Kept:
+    """Responses to the problems of an evaluation."""
+    instead = [other for other in ("test", "validation", "curve") if run.answered(other)]
+    return Kept(
+        f"response to {split} problems",
+        f"responses to {split} problems",
+        run.answered(split),
+        lambda step: run.answers(split, step),
+        f"It holds some of {' and '.join(instead)}: --split {instead[0]}."
+        if instead
+        else "It has not been evaluated, or by a version that kept none.",
+    )
 
 
 def check(run: RunDir, status: list[str]) -> None:
@@ -22,24 +56,37 @@ def check(run: RunDir, status: list[str]) -> None:
             raise UsageError(f"no verdict is called {name!r}. {did_you_mean(name, get_args(Status))}")
 
 
-def select(run: RunDir, step: int | None, problem: str | None, status: list[str]) -> list[dict[str, Any]]:
-    """Rollouts of one step, in order of sampling: the step asked for, else the newest that holds what is asked for."""
-    steps = run.rollout_steps()
-    if not steps:
-        raise UsageError(f"{run.path} holds no rollouts. It has made no step yet, or log.rollouts_every is 0.")
-    if step is not None and step not in steps:
-        raise UsageError(f"{run.path} holds no rollouts of step {step}; it holds {_ranges(steps)}.")
-    for number in [step] if step is not None else reversed(steps):
+def select(run: RunDir, kept: Kept, step: int | None, problem: str | None, status: list[str]) -> list[dict[str, Any]]:
+    """What one step holds, in order of sampling: the step asked for, else the newest that holds what is asked for."""
+    if not kept.steps:
+        raise UsageError(f"{run.path} holds no {kept.name}. {kept.why_none}")
+    if step is not None and step not in kept.steps:
+        raise UsageError(f"{run.path} holds no {kept.name} of step {step}; it holds {_ranges(kept.steps)}.")
+    for number in [step] if step is not None else reversed(kept.steps):
         rows = [
             row
-            for row in run.rollouts(number)
+            for row in _read(run, kept, number)
             if (problem is None or row["problem_id"] == problem) and (not status or row["status"] in status)
         ]
         if rows:
             return sorted(rows, key=lambda row: (row["group"], row["rollout"]))
     where = f"step {step}" if step is not None else "any step"
-    raise UsageError(f"no rollout of {where} in {run.path} fits. Leave out --problem or --status to see what is there.")
+    raise UsageError(
+        f"no {kept.one} of {where} in {run.path} fits. Leave out --problem or --status to see what is there."
+    )
 
 
-def _ranges(steps: list[int]) -> str:
+def _read(run: RunDir, kept: Kept, step: int) -> list[dict[str, Any]]:
+    import pyarrow as pa
+
+    try:
+        return kept.read(step)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"the {kept.name} of step {step} in {run.path} cannot be read: {error}. The file was changed or damaged after the "
+            "run; choose another step with --step."
+        ) from error
+
+
+def _ranges(steps: Sequence[int]) -> str:
     return f"steps {steps[0]} to {steps[-1]} ({len(steps)} of them)" if len(steps) > 1 else f"step {steps[0]} only"

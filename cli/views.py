@@ -258,7 +258,7 @@ MEANING = (
 def credit(folder: Path, step: int | None, problem: str | None, limit: int, html: Path | None, *, json: bool) -> None:
     """Responses with every token's credit."""
     run = _opened(folder)
-    rows = selection.select(run, step, problem, [])
+    rows = selection.select(run, selection.rollouts(run), step, problem, [])
     shown = rows[:limit] if limit else rows
     marked = [(row, measurements.tokens(row)) for row in shown]
     if not any(row.get("advantages") is not None for row in shown):

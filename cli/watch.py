@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +34,6 @@ WORTH_A_LINE = ("load", "evaluate", "save")
 """Stages that may take long enough for a reader to wonder."""
 RECENT = 10
 """Steps over which seconds a step are averaged."""
-BARS = "▁▂▃▄▅▆▇█"
 
 
 class RunProgress:
@@ -260,7 +258,8 @@ class View:
                 _fraction(last.get(f"reward/{label}")),
                 _fraction(last.get(f"correct/{label}")),
                 Text(
-                    sparkline([value for value in values if value is not None and isfinite(value)], width), style="cyan"
+                    console.sparkline([value for value in values if value is not None and isfinite(value)], width),
+                    style="cyan",
                 ),
             )
         return table
@@ -280,14 +279,6 @@ class View:
 
 def _fraction(value: float | None) -> Text:
     return Text("–" if value is None else f"{value:.2f}")
-
-
-def sparkline(values: Sequence[float], width: int) -> str:
-    """Values in [0, 1] as bars, at most `width` of them; where there are more values, each bar is the mean of several."""
-    bars = min(width, len(values))
-    edges = [round(index * len(values) / bars) for index in range(bars + 1)] if bars else []
-    means = [sum(values[start:end]) / (end - start) for start, end in pairwise(edges)]
-    return "".join(BARS[max(0, min(len(BARS) - 1, int(mean * len(BARS))))] for mean in means)
 
 
 @contextmanager

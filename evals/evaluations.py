@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from rlzoo.evals import passk
 from rlzoo.evals.passk import Estimate
 from rlzoo.runs.evaluation import Attempt, Evaluation
@@ -11,10 +14,43 @@ MACRO = "macro"
 """The mean over domains."""
 
 
+CURVE = "curve"
+"""What evaluations for a curve have for their split."""
+
+
 def of_run(run: RunDir, split: str = "test") -> list[Evaluation]:
-    """A run's evaluations on one split, by step. Where a step was evaluated again, the later record stands."""
-    by_step = {found.step: found for found in run.evaluations() if found.split == split}
+    """A run's evaluations on one split, by step."""
+    return on(run.evaluations(), split)
+
+
+def on(found: Sequence[Evaluation], split: str) -> list[Evaluation]:
+    """Those on one split, by step. Where a step was evaluated again, the later record stands."""
+    by_step = {each.step: each for each in found if each.split == split}
     return [by_step[step] for step in sorted(by_step)]
+
+
+def curve(found: Sequence[Evaluation]) -> list[Evaluation]:
+    """The same few test problems along training, one response each, by step: as answered for a curve, and out of whole tests.
+
+    Both are of the same noise, so a whole test's first responses are what the curve's own would have been. Empty without a curve.
+    """
+    own = on(found, CURVE)
+    if not own:
+        return []
+    parts = [part for each in on(found, "test") if (part := _part(each, own[0])) is not None]
+    by_step = {each.step: each for each in (*parts, *own)}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _part(whole: Evaluation, like: Evaluation) -> Evaluation | None:
+    """The first responses to the problems of another evaluation; None where `whole` did not ask them all in the same way."""
+    attempts = {attempt.id: attempt for attempt in whole.attempts}
+    ways = [(e.temperature, e.top_p, e.top_k, e.max_response, e.seed) for e in (whole, like)]
+    if ways[0] != ways[1] or any(attempt.id not in attempts for attempt in like.attempts):
+        return None
+    chosen = [attempts[attempt.id] for attempt in like.attempts]
+    firsts = tuple(replace(a, status=a.status[:1], answers=a.answers[:1], tokens=a.tokens[:1]) for a in chosen)
+    return replace(whole, split=CURVE, samples=1, suite=like.suite, attempts=firsts)
 
 
 def metrics(evaluation: Evaluation) -> list[str]:

@@ -17,6 +17,8 @@ from rlzoo.runs.evaluation import Evaluation
 from rlzoo.runs.folder import RunDir, RunStatus
 from rlzoo.runs.identity import Provenance, settings_digest
 
+DAMAGES = (RlzooError, ValueError, TypeError, KeyError, AttributeError, OSError)
+"""What reading a damaged file raises."""
 LATE = 0.1
 """Share of a run's last steps over which health is averaged."""
 LATE_AT_LEAST = 5
@@ -38,7 +40,10 @@ class Record:
     """On test problems, by step."""
     scored: Mapping[int, Mapping[str, Estimate]] = field(default_factory=dict)
     """pass@1 of every evaluation: by step, by domain and over domains, with errors over problems."""
+    curve: Mapping[int, Mapping[str, Estimate]] = field(default_factory=dict)
+    """pass@1 on the few test problems of a curve, by step and by domain; for looking at, never for a verdict."""
     eval_seconds: float = 0.0
+    """Of all evaluations, the curve's and validation's too."""
     foreign: tuple[str, ...] = ()
     """By what it is another run than the one its place is for; it then takes no part."""
     left_out: str | None = None
@@ -111,19 +116,35 @@ def read(spec: ComparisonSpec, arm: str, seed: int, run: RunDir) -> Record:
     if not run.exists():
         return Record(**known, left_out="it is missing: no run was started")
     try:
-        known["settings"] = dict(configure.flatten(run.settings()))
-        known["provenance"] = run.provenance()
+        _fill(known, run)
         status = run.status()
-        known["state"] = status.state
-        known["metrics"] = tuple(run.metrics())
-        known["evaluations"] = tuple(evaluations.of_run(run))
-        known["scored"] = {found.step: evaluations.pass_at_1(found) for found in known["evaluations"]}
-        known["eval_seconds"] = sum(found.seconds for found in known["evaluations"])
-    except (RlzooError, ValueError, TypeError, OSError) as error:
+    except DAMAGES as error:
         return Record(**known, left_out=f"it cannot be read: {error}")
     found = Record(**known, remarks=tuple(_remarks(run)))
     found = replace(found, foreign=tuple(_foreign(spec, found)))
     return replace(found, left_out=_unfinished(found, status) or _misplaced(found))
+
+
+def alone(run: RunDir) -> Record:
+    """A run by itself, in whatever state; raises one of DAMAGES where its files are damaged."""
+    known: dict[str, Any] = {"run": run}
+    _fill(known, run)
+    seed = known["settings"].get("seed")
+    known |= {"arm": str(known["settings"].get("objective.name", "run")), "seed": seed if isinstance(seed, int) else 0}
+    return Record(**known, remarks=tuple(_remarks(run)))
+
+
+def _fill(known: dict[str, Any], run: RunDir) -> None:
+    """What the run's files hold, entry by entry, so that what was read before a damaged one stays known."""
+    known["settings"] = dict(configure.flatten(run.settings()))
+    known["provenance"] = run.provenance()
+    known["state"] = run.status().state
+    known["metrics"] = tuple(run.metrics())
+    everything = run.evaluations()
+    known["evaluations"] = tuple(evaluations.on(everything, "test"))
+    known["scored"] = {found.step: evaluations.pass_at_1(found) for found in known["evaluations"]}
+    known["curve"] = {found.step: evaluations.pass_at_1(found) for found in evaluations.curve(everything)}
+    known["eval_seconds"] = sum(found.seconds for found in everything)
 
 
 def _unfinished(record: Record, status: RunStatus) -> str | None:

@@ -164,6 +164,10 @@ class DiagnosticsConfig(Settings):
     """Mastered problems that are asked again, the earliest first."""
 
 
+CURVE_PER_LEVEL = 8
+"""Test problems of each level that a curve is drawn from, at most."""
+
+
 class EvalConfig(Settings):
     problems_per_level: int = Field(60, ge=1)
     """Test problems of each level of each domain."""
@@ -176,6 +180,9 @@ class EvalConfig(Settings):
     at_end: bool = True
     every: int = Field(0, ge=0)
     """Steps between evaluations on test problems for learning curves; 0 = only start and end. Never used for choosing."""
+    curve: int = Field(5, ge=0)
+    """Points between start and end, evenly over the budget, at which the first test problems of each level (at most 8) are answered once
+    each, for a curve to look at. They decide nothing and cost no budget; 0 = none."""
     validation_every: int = Field(0, ge=0)
     """Steps between evaluations on validation problems, by which `checkpoint.keep_best` chooses; 0 = never."""
     validation_per_level: int = Field(16, ge=1)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that steer a terminal or cannot be seen: controls, bidi and zero-width marks, odd line ends."""
+
+
+_PARTICULARS = re.compile(r"(?<![\w])'[^']*'|\"[^\"]*\"|[(:].*|\d+", re.DOTALL)
+
+
+def without_particulars(text: str) -> str:
+    """A message without what it says of one row alone, such as its numbers: those that then are equal may be counted together."""
+    return _PARTICULARS.sub("...", text)
 
 
 def visible(text: str, *, keep: str = "\n") -> str:

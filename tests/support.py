@@ -20,6 +20,7 @@ SMALL = (
     "sampling.max_response=24",
     "eval.problems_per_level=2",
     "eval.samples=2",
+    "eval.curve=0",
     "threads=1",
 )
 """Settings of a step that takes a fraction of a second."""

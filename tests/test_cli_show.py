@@ -56,6 +56,12 @@ def row(**changes: Any) -> dict[str, Any]:
     }
 
 
+def answer(**changes: Any) -> dict[str, Any]:
+    """One response of an evaluation as the engine records it."""
+    trained = ("visit", "token_texts", "advantages", "scale/policy", "sampler_logps")
+    return {name: value for name, value in row().items() if name not in trained} | changes
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     monkeypatch.setenv("COLUMNS", "80")
@@ -75,6 +81,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     )
     run.write_rollouts(1, pa.Table.from_pylist([row(), wrong, other]))
     run.write_rollouts(2, pa.Table.from_pylist([row(step=2, problem_id="maths-9")]))
+    run.write_answers("test", 0, pa.Table.from_pylist([answer(step=0)]))
+    right, missed = answer(step=3), answer(step=3, rollout=1, status="wrong", reason="4, expected 3", reward=0.0)
+    run.write_answers("test", 3, pa.Table.from_pylist([right, missed]))
     return run
 
 
@@ -113,6 +122,34 @@ def test_the_newest_step_is_shown_and_the_newest_that_holds_a_problem(
     assert "step 1" in show(capsys, run, "--problem", "maths-7")[1]
 
 
+def test_responses_of_an_evaluation(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = show(capsys, run, "--eval")
+    assert code == 0
+    assert out.splitlines() == [
+        "step 3 · maths-7 · maths · level easy",
+        "    │ 1+2=?",
+        "  response 0  correct  reward 1  3 tokens",
+        "    │ 1+2=3#3",
+        "    3 is right",
+        "  response 1  wrong  reward 0  3 tokens",
+        "    │ 1+2=3#3",
+        "    4, expected 3",
+        "",
+    ]
+    assert show(capsys, run, "--eval", "0")[1].startswith("step 0 · maths-7")
+    assert show(capsys, run, "--eval", "--step", "0")[1] == show(capsys, run, "--eval", "0")[1]
+    assert show(capsys, run, "--eval", "--status", "wrong")[1].count("  response ") == 1
+    assert "1 of 2 responses" in show(capsys, run, "--eval", "--limit", "1")[2]
+    assert json.loads(show(capsys, run, "--eval", "0", "--json")[1]) == answer(step=0)
+
+
+def test_a_damaged_file_is_told_in_words(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    run.answers_file("test", 3).write_bytes(b"PAR1 no more")
+    code, _, err = show(capsys, run, "--eval")
+    assert code == 1
+    assert "responses to test problems of step 3" in err and "--step" in err and "bug" not in err
+
+
 def test_filters(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     def count(*args: str) -> int:
         return show(capsys, run, "--step", "1", *args)[1].count("rollout ")
@@ -137,6 +174,9 @@ def test_json_rows(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
         (["--step", "9"], "holds no rollouts of step 9; it holds steps 1 to 2"),
         (["--status", "corect"], "Did you mean 'correct'?"),
         (["--problem", "nope"], "no rollout of any step"),
+        (["--eval", "4"], "no responses to test problems of step 4; it holds steps 0 to 3"),
+        (["--eval", "--status", "error"], "no response to test problems of any step"),
+        (["--eval", "--split", "validation"], "It holds some of test: --split test."),
     ],
 )
 def test_what_is_not_there_is_said(
@@ -158,7 +198,7 @@ def test_a_step_that_stopped_before_credit(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_run_without_rollouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_text(tmp_path / "config.yaml", "seed: 0\n")
-    code, _, err = show(capsys, RunDir(tmp_path))
+    code, _, err = show(capsys, RunDir(tmp_path), "--status", "wrong")
     assert code == 2
     assert "holds no rollouts" in err
 

@@ -54,7 +54,7 @@ def test_train_show_and_eval(model: Path, capsys: pytest.CaptureFixture[str]) ->
     assert max(map(len, (first.out + first.err).splitlines())) <= 80
     run = RunDir(Path("runs/grpo-seed0"))
     assert run.status().state == "done"
-    assert len(run.evaluations()) == 2
+    assert [(found.split, found.step) for found in run.evaluations()] == [("test", 0), ("curve", 1), ("test", 2)]
 
     assert main.run(["show", str(run.path), "--step", "1", "--limit", "0"]) == 0
     assert capsys.readouterr().out.count("  rollout ") == 12

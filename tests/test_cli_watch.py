@@ -175,10 +175,10 @@ def test_the_nearest_limit_counts() -> None:
 
 
 def test_sparkline() -> None:
-    assert watch.sparkline([0.0, 0.5, 1.0], 24) == "▁▅█"
-    assert watch.sparkline([0.0, 0.0, 1.0, 1.0], 2) == "▁█"
-    assert watch.sparkline([], 24) == ""
-    assert len(watch.sparkline([0.3] * 1000, 24)) == 24
+    assert console.sparkline([0.0, 0.5, 1.0], 24) == "▁▅█"
+    assert console.sparkline([0.0, 0.0, 1.0, 1.0], 2) == "▁█"
+    assert console.sparkline([], 24) == ""
+    assert len(console.sparkline([0.3] * 1000, 24)) == 24
 
 
 # -- the live view ----------------------------------------------------------------------------------------
@@ -230,7 +230,10 @@ def test_the_plan_in_words() -> None:
     )
     assert words["ends at"] == "200 steps"
     assert words["asks for"] == "nothing beyond sampling and updating"
-    assert words["tests"] == "before and after: pass@1 of 60 problems of each level, 4 responses each"
+    assert (
+        words["tests"]
+        == "before and after: pass@1 of 60 problems of each level, 4 responses each; a curve of 5 points on a few of them"
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -245,3 +246,17 @@ def test_the_first_line_that_differs() -> None:
     assert str(first_change("a\nb\nc\n", "a\nB\nc\n")) == "line 2: 'b' -> 'B'"
     assert str(first_change("a\n", "a\nb\n")) == "line 2: no such line -> 'b'"
     assert first_change("a\n", "a\n") is None
+
+
+def test_a_stretch_says_when_it_began_on_how_many_cores_and_at_which_commit() -> None:
+    config, run = small_config("eval.at_start=false", "eval.at_end=false", steps=1), RunDir(Path("run"))
+    train(config, run.path)
+    found = run.provenance()
+    assert found is not None
+    (stretch,) = found.ran
+    age = datetime.now(UTC) - datetime.strptime(stretch.at, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
+    assert 0 <= age.total_seconds() < 120
+    assert stretch.cores == os.cpu_count()
+    asked = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    assert commit.startswith(stretch.revision.removesuffix("-dirty")) and bool(stretch.revision) == bool(commit)

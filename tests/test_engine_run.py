@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -80,10 +81,35 @@ def test_rollouts_are_recorded_with_their_verdicts(whole: Path):
         assert row["correct"] == (row["status"] == "correct")
 
 
+def test_an_evaluations_responses_are_kept_with_the_verdicts_of_its_record(whole: Path):
+    run = RunDir(whole)
+    assert run.answered("test") == [0, 4]
+    for found in run.evaluations():
+        rows = run.answers(found.split, found.step)
+        told = [(row["problem_id"], row["status"], row["extracted"], len(row["tokens"])) for row in rows]
+        assert told == [
+            (attempt.id, *response)
+            for attempt in found.attempts
+            for response in zip(attempt.status, attempt.answers, attempt.tokens, strict=True)
+        ]
+        assert all(row["reason"] and row["prompt_text"] and row["step"] == found.step for row in rows)
+
+
+def test_responses_that_a_kill_left_without_their_record_are_made_once_more_and_kept_once(whole: Path, tmp_path: Path):
+    """Killed after the responses were written and before the line of evals.jsonl; and after a step that is made again."""
+    _cut_after(tmp_path / "run", whole, 3)
+    run = RunDir(tmp_path / "run")
+    run.evals_file.write_text("".join(run.evals_file.read_text().splitlines(keepends=True)[:1]))
+    shutil.copy(run.answers_file("test", 0), run.answers_file("test", 4))
+    shutil.copy(run.answers_file("test", 0), run.answers_file("validation", 9))
+    train(small_config(EVERY_STEP, "checkpoint.keep_last=4", steps=4), run.path, resume=True)
+    assert [(found.split, found.step) for found in run.evaluations()] == [("test", 0), ("test", 4)]
+    assert (run.answered("test"), run.answered("validation")) == ([0, 4], [])
+    assert run.answers("test", 4) == RunDir(whole).answers("test", 4)
+
+
 def _cut_after(out: Path, whole: Path, step: int) -> None:
     """A folder as a run killed in the step after `step` leaves it."""
-    import shutil
-
     shutil.copytree(whole, out)
     run = RunDir(out)
     for later in run.checkpoint_steps():
@@ -289,8 +315,6 @@ def test_every_objective_runs_with_diagnostics_and_resumes(name: str, tmp_path: 
     own = glossary(objective_class(name).metrics)
     for line in RunDir(tmp_path / "whole").metrics():
         assert all(key == "step" or find(key, own) for key in line), sorted(k for k in line if not find(k, own))
-    import shutil
-
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     shutil.rmtree(RunDir(tmp_path / "cut").checkpoint(3))
     train(config, tmp_path / "cut", resume=True)

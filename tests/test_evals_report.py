@@ -12,9 +12,9 @@ import pytest
 
 from rlzoo.cli.main import run as rlzoo
 from rlzoo.evals import analysis, gather, report
-from rlzoo.evals.report import html, markdown
+from rlzoo.evals.report import drill, html, markdown, setup
 from rlzoo.runs.folder import RunDir
-from tests.fake_runs import GAINS, write_comparison
+from tests.fake_runs import GAINS, write_comparison, write_run
 
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>",
@@ -266,5 +266,129 @@ def test_report_command(written: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_report_command_refuses_other_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rlzoo(["report", str(tmp_path)]) == 2
-    assert "holds no comparison" in capsys.readouterr().err
+    assert "no comparison (no compare.json)" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+# --------------------------------------------------------------------------------------------------- one run
+
+
+def test_a_runs_report_has_what_its_summary_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run", metrics={"status/truncated": 0.12}, diagnostics=True)
+    assert rlzoo(["report", str(run.path)]) == 0
+    assert f"report: {run.path / 'report.html'}" in capsys.readouterr().err
+    text = " ".join("".join(page(run.path).text).split())
+    plain = (run.path / "report.md").read_text(encoding="utf-8").replace("\\", "")
+    for words in (
+        "grpo on tiny, seed 0",
+        "done, step 12 of 12",
+        "12 % of responses are cut off",
+        f"rlzoo train --config {run.path / 'config.yaml'}",
+        "the answer is 41",
+    ):
+        assert words in text and words in plain
+    for words in ("Verdicts", "Validity", "against", "over seeds", "side by side", "Gains"):
+        assert words not in text and words not in plain
+    pictures = (run.path / "report.html").read_text(encoding="utf-8").count("<svg")
+    assert pictures > 6, "training and tests along three axes, and health"
+    data = json.loads((run.path / "report.json").read_text(encoding="utf-8"))
+    assert data["summary"]["step"] == 12 and data["stands_out"][0].startswith("12 % of responses")
+    change = next(row for row in data["summary"]["changes"] if row["domain"] == "macro")["difference"]["value"]
+    assert f"{100 * change:+.1f} [" in text
+    assert rlzoo(["report", str(run.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == data
+
+
+@pytest.mark.parametrize("state", ["running", "failed", "interrupted"])
+@pytest.mark.parametrize("steps", [0, 1, 6])
+def test_a_run_that_is_not_done_is_reported_as_far_as_it_came(state: str, steps: int, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=steps)
+    run.write_status(state, step=steps, reason="the loss is not finite")
+    if steps == 0:
+        (run.path / "provenance.json").unlink()
+        run.evals_file.unlink()
+    assert rlzoo(["report", str(run.path)]) == 0
+    text = " ".join("".join(page(run.path).text).split())
+    assert f"{state}, step {steps} of 12" in text and f"rlzoo train --resume --out {run.path}" in text
+    assert ("not recorded" in text) and ("No step's rollouts were recorded." in text) == (steps == 0)
+
+
+def test_mixed_problems_and_unlike_rollouts_come_first(tmp_path: Path) -> None:
+    """Of four rollouts: one of each verdict, then another text, then what was seen."""
+    rows = [
+        {"status": "wrong", "text": "a"},
+        {"status": "wrong", "text": "a"},
+        {"status": "wrong", "text": "b"},
+        {"status": "correct", "text": "c"},
+    ]
+    assert drill._varied(rows) == [rows[0], rows[3], rows[2], rows[1]]
+    sure, mixed, all_wrong = [{"correct": True}] * 4, [{"correct": True}, {"correct": False}], [{"correct": False}] * 4
+    assert [drill._apart([rows]) for rows in (sure, mixed, all_wrong)] == [0, 1, 0]
+    assert drill._apart([sure, mixed]) == 0.5
+
+
+def test_a_hostile_run_is_shown_and_never_obeyed(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path / "run",
+        texts=HOSTILE,
+        domains=("maths", "<i>$x_1$</i>\u202e</script>"),
+        settings={"model": {"path": "</script><script>alert(3)</script>"}},
+    )
+    assert rlzoo(["report", str(run.path)]) == 0
+    tags = {tag for tag, _ in page(run.path).tags}
+    assert not tags & {"img", "i"} and sum(tag == "script" for tag, _ in page(run.path).tags) == 1
+    for name in ("report.html", "report.md"):
+        assert not MARKS.search((run.path / name).read_text(encoding="utf-8"))
+
+
+def test_strict_is_for_comparisons_and_damage_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run")
+    assert rlzoo(["report", str(run.path), "--strict"]) == 2
+    run.metrics_file.write_text('{"step": 1\n{}\n', encoding="utf-8")
+    assert rlzoo(["report", str(run.path)]) == 1
+    err = capsys.readouterr().err
+    assert "--strict" in err and "not JSON" in err and "bug" not in err
+
+
+# --------------------------------------------------------------------------------------------------- the setup
+
+
+SETUP = {
+    "model": "tiny, float32",
+    "parameters": "866,304",
+    "data": "maths, code, logic",
+    "learning rate": "0.0001",
+    "batch": "6 prompts × 4 rollouts = 24 a step",
+    "response length": "at most 48 tokens",
+    "machine": "cpu, c, 1 thread",
+    "versions": "rlzoo 0.1.0, python 3.11.7, torch 2.13.0",
+    "code": "c0de",
+    "date": "not recorded",
+    "seeds": "0, 1, 2",
+}
+
+
+def test_the_setup_of_a_comparison(written: Path) -> None:
+    found = analysis.analyse(*gather.read(written))
+    assert dict(setup.entries(found)) == SETUP
+    text = " ".join("".join(page(written).text).split())
+    plain = (written / "report.md").read_text(encoding="utf-8").replace("\\", "")
+    for label, value in SETUP.items():
+        assert f"{label}{value}" in text and f"- {label}: {value}" in plain
+    assert json.loads((written / "report.json").read_text(encoding="utf-8"))["setup"] == SETUP
+
+
+def test_what_runs_do_not_share_says_whose_it_is(tmp_path: Path) -> None:
+    folder = write_comparison(tmp_path / "c", gains={"grpo": (0.1, 0.1), "cepo": (0.2, 0.2)})
+    for name in ("cepo-seed0", "cepo-seed1"):
+        file = folder / "runs" / name / "config.yaml"
+        file.write_text(file.read_text().replace("lr: 0.0001", "lr: 3.0e-05"), encoding="utf-8")
+    odd = folder / "runs" / "grpo-seed1" / "provenance.json"
+    whole = json.loads(odd.read_text(encoding="utf-8")) | {"machine": {"cpu": "d", "threads": 2, "ranks": 1}}
+    whole["ran"][0] |= {"at": "2031-01-02 03:04:05 UTC", "revision": "abc123-dirty", "cores": 8}
+    odd.write_text(json.dumps(whole), encoding="utf-8")
+    found = dict(setup.entries(analysis.analyse(*gather.read(folder))))
+    assert found["learning rate"] == "grpo 0.0001; cepo 3e-05"
+    assert found["machine"] == "grpo-seed0, cepo cpu, c, 1 thread; grpo-seed1 cpu, d, 2 threads of 8 cores"
+    assert found["code"] == "grpo-seed0, cepo c0de; grpo-seed1 c0de (git abc123-dirty)"
+    assert found["date"] == "2031-01-02 03:04:05 UTC"

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from rlzoo.experiment import design, runner, workspace
@@ -16,6 +17,7 @@ from tests.fake_runs import evaluation
 CODE = RunCode(rlzoo="0", package={}, sources=())
 
 START = evaluation(0, 0, {"maths": 0.5}, 0, problems=1)
+ANSWERS = pa.table({"problem_id": ["maths/test/1/0"] * 4, "text": ["41", "40", "41", "40"]})
 
 
 class Played:
@@ -30,6 +32,7 @@ class Played:
             return 130 if self.stopped == "interrupt" else -signal.SIGKILL
         self.looks += 1
         if self.looks == 1 and self.made_start:
+            self.run.write_answers("test", 0, ANSWERS)
             append_line(self.run.evals_file, START)
         if self.looks == 2:
             append_line(self.run.metrics_file, {"step": 1, "reward/mean": 0.5})
@@ -83,6 +86,7 @@ def test_one_evaluation_a_seed_and_no_more_runs_than_slots(tmp_path: Path) -> No
     cepo = workspace.start_of(tmp_path, runs[1].planned)
     assert cepo is not None
     assert cepo.as_record() == {**START, "shared_from": "grpo-seed0"}
+    assert all(RunDir(run.path).answers("test", 0) == ANSWERS.to_pylist() for run in runs)
     running = 0
     for event, _ in told:
         running += {"started": 1, "done": -1}.get(event, 0)

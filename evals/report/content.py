@@ -13,7 +13,7 @@ from rlzoo.evals.analysis import Cell, Comparison
 from rlzoo.evals.judgement import ArmVerdict
 from rlzoo.evals.passk import Estimate
 from rlzoo.evals.records import Record
-from rlzoo.evals.report import data, drill
+from rlzoo.evals.report import data, drill, setup
 from rlzoo.evals.report.drill import SharedProblem
 from rlzoo.evals.statistics import Interval
 from rlzoo.evals.validity import differences, spending
@@ -38,11 +38,24 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutsWords:
+    """What is said of the rollouts shown."""
+
+    title: str = "Rollouts side by side"
+    chosen: str = "Problems on which arms came apart the most, in the last step that all of them recorded."
+    none: str = "No step's rollouts were recorded by all arms of one seed."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A report's content."""
 
     title: str
     heading: str
+    setup: Sequence[tuple[str, str]]
+    """Label and text."""
+    remarks: Sequence[str]
+    """What stands out in a run; a comparison has its checks for it."""
     verdicts: Sequence[tuple[str, str]]
     """Word and sentence of each arm against the baseline."""
     starts: Sequence[tuple[str, str]]
@@ -52,8 +65,8 @@ class Document:
     findings: Sequence[CheckResult]
     tables: Mapping[str, Table]
     problems: Sequence[SharedProblem]
-    command: str
     data: Mapping[str, Any]
+    rollouts: RolloutsWords = RolloutsWords()
 
 
 def document(comparison: Comparison) -> Document:
@@ -69,13 +82,14 @@ def document(comparison: Comparison) -> Document:
     return Document(
         title=f"{', '.join(comparison.spec.names)} compared",
         heading=comparison.heading(),
+        setup=[*setup.entries(comparison), ("command", comparison.spec.command)],
+        remarks=(),
         verdicts=[(v.judgement.word, sentence(v, comparison.spec.margin)) for v in comparison.verdicts],
         starts=[(v.judgement.word, sentence(v, comparison.spec.margin)) for v in comparison.starts],
         checkpoints=[_checkpoint_line(v) for v in comparison.verdicts if v.checkpoints is not None],
         findings=comparison.findings,
         tables={table.key: table for table in tables},
         problems=drill.problems(comparison),
-        command=comparison.spec.command,
         data=data.comparison(comparison),
     )
 

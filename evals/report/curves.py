@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from rlzoo.errors import RlzooError
 from rlzoo.evals.evaluations import MACRO
+from rlzoo.evals.passk import Estimate
 from rlzoo.evals.records import Record
 from rlzoo.runs.comparison import AXES
 from rlzoo.runs.folder import read_lines
@@ -84,8 +85,17 @@ def rewards(record: Record, axis: str) -> Line:
 
 def tested(record: Record, axis: str) -> Line:
     """Macro pass@1 on test problems at every evaluation, along an axis on which step 0 is 0."""
+    return _scores(record, axis, record.scored)
+
+
+def on_the_way(record: Record, axis: str) -> Line:
+    """The same on the few problems of the curve."""
+    return _scores(record, axis, record.curve)
+
+
+def _scores(record: Record, axis: str, found: Mapping[int, Mapping[str, Estimate]]) -> Line:
     at = {0: 0.0} | dict(record.series(X_AXES[axis]))
-    known = [(at[step], scores[MACRO].value) for step, scores in record.scored.items() if step in at]
+    known = [(at[step], scores[MACRO].value) for step, scores in found.items() if step in at]
     return Line(arm=record.arm, seed=record.seed, x=[x for x, _ in known], y=[y for _, y in known])
 
 

@@ -9,7 +9,7 @@ from rlzoo import trouble
 from rlzoo.evals.analysis import Comparison
 from rlzoo.evals.judgement import ArmVerdict, Judgement
 from rlzoo.evals.records import Record
-from rlzoo.evals.report import curves
+from rlzoo.evals.report import curves, setup
 from rlzoo.evals.validity import spending
 from rlzoo.evals.wording import sentence
 
@@ -28,6 +28,7 @@ def comparison(found: Comparison) -> dict[str, Any]:
         "recipe": spec.recipe,
         "command": spec.command,
         "budget": dict(spec.budget),
+        "setup": dict(setup.entries(found)),
         "equalised": spending.equalised(found.grid),
         "arms": [asdict(arm) for arm in spec.arms],
         "verdicts": [verdict(each, spec.margin) for each in found.verdicts],
@@ -90,5 +91,9 @@ def run(record: Record) -> dict[str, Any]:
         "spent": {"steps": record.steps, **spent, "evaluation_seconds": record.eval_seconds},
         "late": late,
         "curve": curves.training(record),
-        "provenance": record.origin.as_data(),
+        "test_curve": [
+            {"step": step, "pass@1": {domain: score.value for domain, score in scores.items()}}
+            for step, scores in record.curve.items()
+        ],
+        "provenance": record.provenance.as_data() if record.provenance is not None else None,
     }

@@ -99,13 +99,14 @@ def _groups(record: Record, step: int) -> dict[tuple[str, int], Rows]:
 
 
 def _apart(sides: Iterable[Rows]) -> float:
+    """How far shares of correct rollouts lie apart; of a single arm, how mixed its rollouts are."""
     shares = [fmean(bool(row["correct"]) for row in rows) for rows in sides]
-    return max(shares) - min(shares)
+    return max(shares) - min(shares) if len(shares) > 1 else 1 - abs(2 * shares[0] - 1)
 
 
 def _problem(sides: Mapping[str, Rows], step: int, seed: int) -> SharedProblem:
     first = next(iter(sides.values()))[0]
-    shown = {arm: [*rows[:ROLLOUTS]] for arm, rows in sides.items()}
+    shown = {arm: [*(rows if len(sides) > 1 else _varied(rows))[:ROLLOUTS]] for arm, rows in sides.items()}
     largest = max(
         [abs(value) for rows in shown.values() for row in rows for value in row.get("advantages") or []], default=0.0
     )
@@ -126,6 +127,17 @@ def _problem(sides: Mapping[str, Rows], step: int, seed: int) -> SharedProblem:
             for arm, rows in sides.items()
         ],
     )
+
+
+def _varied(rows: Rows) -> Rows:
+    """One of each verdict first, then one of each text; arms side by side keep their order, since they share their noise."""
+    seen: set[str] = set()
+    ranks = []
+    for row in rows:
+        marks = [f"status {row.get('status')}", f"text {row['text']}"]
+        ranks.append(next((rank for rank, mark in enumerate(marks) if mark not in seen), len(marks)))
+        seen.update(marks)
+    return [row for _, row in sorted(zip(ranks, rows, strict=True), key=lambda pair: pair[0])]
 
 
 def _rollout(row: Mapping[str, Any], largest: float) -> ShownRollout:

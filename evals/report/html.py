@@ -15,6 +15,7 @@ from rlzoo.text import visible
 
 
 def render(comparison: Comparison, document: Document) -> str:
+    """The page of a comparison, or of one run given as its only arm; parts that a document leaves empty are left out."""
     page = environment().get_template("report.html.j2")
     return page.render(
         document=document,

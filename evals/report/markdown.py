@@ -13,39 +13,33 @@ _MARKS = {"green": "ok", "flag": "FLAG", "refuse": "REFUSED"}
 
 
 def render(document: Document) -> str:
-    lines = [
-        f"# {escape(document.title)}",
-        "",
-        escape(document.heading),
-        "",
-        "## Verdicts",
-        "",
-        "The objective, over seeds:",
-        "",
-        *(f"- {escape(sentence)}" for _, sentence in document.verdicts),
-        "",
-        "Against step 0, the untrained start:",
-        "",
-        *(f"- {escape(sentence)}" for _, sentence in document.starts),
-        "",
-        "These checkpoints, over problems (says nothing about other seeds):",
-        "",
-        *(f"- {escape(sentence)}" for sentence in document.checkpoints),
-        "",
-        "## Validity",
-        "",
-    ]
-    for finding in document.findings:
-        lines.append(f"- {_MARKS[finding.level]} · {escape(finding.check)}: {escape(finding.text)}")
-        lines += [f"  - {escape(detail)}" for detail in finding.details]
+    lines = [f"# {escape(document.title)}", "", escape(document.heading), "", "## Setup", ""]
+    lines += [f"- {escape(label)}: {escape(text)}" for label, text in document.setup if text]
+    if document.remarks:
+        lines += ["", "## What stands out", "", *(f"- {escape(text)}" for text in document.remarks)]
+    if document.findings:
+        lines += _judged(document)
     for table in document.tables.values():
         lines += ["", f"## {escape(table.title)}", "", *_table(table)]
-    lines += ["", "## Rollouts side by side", ""]
+    lines += ["", f"## {escape(document.rollouts.title)}", ""]
     for problem in document.problems:
         lines += _problem(problem)
-    if document.command:
-        lines += ["", "## Do it again", "", *_block(document.command)]
     return "\n".join(lines) + "\n"
+
+
+def _judged(document: Document) -> Iterator[str]:
+    """What a comparison concludes, and what it rests on."""
+    for heading, sentences in (
+        ("The objective, over seeds:", [sentence for _, sentence in document.verdicts]),
+        ("Against step 0, the untrained start:", [sentence for _, sentence in document.starts]),
+        ("These checkpoints, over problems (says nothing about other seeds):", document.checkpoints),
+    ):
+        yield from ["", "## Verdicts"] if heading.startswith("The objective") else []
+        yield from ["", heading, "", *(f"- {escape(sentence)}" for sentence in sentences)]
+    yield from ["", "## Validity", ""]
+    for finding in document.findings:
+        yield f"- {_MARKS[finding.level]} · {escape(finding.check)}: {escape(finding.text)}"
+        yield from (f"  - {escape(detail)}" for detail in finding.details)
 
 
 def escape(text: str) -> str:

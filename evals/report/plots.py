@@ -140,6 +140,7 @@ def differences(comparison: Comparison) -> Picture | None:
 # ---------------------------------------------------------------------------------------------------------
 # Curves
 
+FEW = ": the first of each level, at most 8, one response each, the same for every run at every point. Drawn, and never judged by"
 _LABELS = {"tokens": "sampled tokens", "steps": "steps", "seconds": "device seconds"}
 
 
@@ -166,6 +167,19 @@ def learning(comparison: Comparison) -> dict[str, list[Picture]]:
                 points=True,
             ),
         ]
+        pictures.insert(
+            1,
+            _lines(
+                comparison,
+                f"curve-{axis}",
+                "pass@1 on a few test problems, macro",
+                label,
+                partial(curves.on_the_way, axis=axis),
+                percent=True,
+                points=True,
+                remark=FEW,
+            ),
+        )
         found[axis] = [picture for picture in pictures if picture is not None]
     return {axis: pictures for axis, pictures in found.items() if pictures}
 
@@ -216,6 +230,7 @@ def _lines(
     *,
     percent: bool = False,
     points: bool = False,
+    remark: str = "",
 ) -> Picture | None:
     """Thin lines a seed, a thick one for their mean."""
     by_arm = {
@@ -247,7 +262,7 @@ def _lines(
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: content.count(value)))
         _legend(figure, len(by_arm))
         svg = _svg(figure, name)
-    return Picture(caption=f"{title}, along {label}", svg=svg)
+    return Picture(caption=f"{title}, along {label}{remark}", svg=svg)
 
 
 def _legend(figure: Figure, entries: int) -> None:

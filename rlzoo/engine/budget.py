@@ -55,3 +55,9 @@ class Spent(Costs):
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
+
+
+def passes_a_point(before: float, after: float, points: int) -> bool:
+    """Whether the share of the budget that is spent reached one of `points` inner ones, evenly spread, or passed several."""
+    parts = points + 1
+    return points > 0 and int(after * parts + 1e-9) > int(before * parts + 1e-9)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Literal
 
 from rlzoo.anchoring import unplaced
-from rlzoo.config import RunConfig
+from rlzoo.config import CURVE_PER_LEVEL, RunConfig
 from rlzoo.data.mixing import suite
 from rlzoo.data.source import ProblemSource, Split, digest
 from rlzoo.engine.asking import Asker
@@ -24,6 +25,9 @@ from rlzoo.engine.verification import open_pool
 from rlzoo.runs.evaluation import Attempt, Evaluation
 from rlzoo.types import Group, Problem
 
+Asked = Literal["test", "validation", "curve"]
+"""Which problems: all of the test, all of the validation, or the first few of the test with one response each."""
+
 
 class Evaluator:
     """Answers suites with the current policy. Its noise streams are its own: evaluating moves no training draw."""
@@ -32,51 +36,66 @@ class Evaluator:
         self.config = config
         self.asker = asker
         self.sources = sources
-        self._suites: dict[Split, list[Problem]] = {}
-        self._fingerprints: dict[Split, str] = {}
+        self._suites: dict[Asked, list[Problem]] = {}
+        self._fingerprints: dict[Asked, str] = {}
 
-    def problems(self, split: Split) -> list[Problem]:
+    def problems(self, asked: Asked) -> list[Problem]:
         settings = self.config.eval
-        if split not in self._suites:
-            per_level = settings.problems_per_level if split == "test" else settings.validation_per_level
+        if asked not in self._suites:
+            per_level = {
+                "test": settings.problems_per_level,
+                "validation": settings.validation_per_level,
+                "curve": min(CURVE_PER_LEVEL, settings.problems_per_level),
+            }[asked]
             fits = self.asker.renderer.fits if self.config.data.long_prompts == "skip" else None
-            self._suites[split] = suite(self.sources, split, per_level, fits)
-        return self._suites[split]
+            self._suites[asked] = suite(self.sources, _split(asked), per_level, fits)
+        return self._suites[asked]
 
-    def run(self, split: Split, step: int) -> Evaluation:
-        """Every problem with the statuses, answers and lengths of its responses."""
+    def run(self, asked: Asked, step: int) -> tuple[Evaluation, list[Group]]:
+        """Every problem with the statuses, answers and lengths of its responses; and the responses themselves."""
         started = time.monotonic()
         settings = self.config.eval
-        samples = settings.samples if split == "test" else 1
-        problems = self.problems(split)
+        samples = settings.samples if asked == "test" else 1
+        problems = self.problems(asked)
 
-        def keys(i: int) -> list[int]:
-            return [row_key("eval", split, self.config.seed, problems[i].id, sample) for sample in range(samples)]
+        def keys(
+            i: int,
+        ) -> list[int]:  # those of the test for a curve, so that its points can be read off whole tests too
+            return [
+                row_key("eval", _split(asked), self.config.seed, problems[i].id, sample) for sample in range(samples)
+            ]
 
         groups = self.asker.ask(problems, keys, Decoding.of(settings, self.config.sampling))
-        return Evaluation(
+        found = Evaluation(
             step=step,
-            split=split,
+            split=asked,
             samples=samples,
             temperature=settings.temperature,
             top_p=settings.top_p,
             top_k=settings.top_k,
             max_response=self.config.sampling.max_response,
             seed=self.config.seed,
-            suite=self._fingerprint(split),
+            suite=self._fingerprint(asked),
             attempts=tuple(_attempt(group) for group in groups),
             seconds=time.monotonic() - started,
         )
+        return found, groups
 
-    def _fingerprint(self, split: Split) -> str:
+    def _fingerprint(self, asked: Asked) -> str:
         """Changes with all that is asked, and with all that judges the responses."""
-        if split not in self._fingerprints:
-            told = [digest(p.id, p.messages, p.answer, unplaced(p.verifier), p.metadata) for p in self.problems(split)]
-            self._fingerprints[split] = digest(told)
-        return self._fingerprints[split]
+        if asked not in self._fingerprints:
+            told = [digest(p.id, p.messages, p.answer, unplaced(p.verifier), p.metadata) for p in self.problems(asked)]
+            self._fingerprints[asked] = digest(told)
+        return self._fingerprints[asked]
 
 
-def evaluate(model: str, config: RunConfig, *, split: Split = "test", reporter: Reporter) -> Evaluation:
+def _split(asked: Asked) -> Split:
+    return "validation" if asked == "validation" else "test"
+
+
+def evaluate(
+    model: str, config: RunConfig, *, split: Literal["test", "validation"] = "test", reporter: Reporter
+) -> Evaluation:
     """Load a model and answer the suite of `config` with it, as if at step 0."""
     config = config.model_copy(update={"model": config.model.model_copy(update={"path": model, "jitter": 0.0})})
     reporter.stage("load")
@@ -88,7 +107,7 @@ def evaluate(model: str, config: RunConfig, *, split: Split = "test", reporter: 
         sampler = open_sampler(config, tokenizer, weights, stack)
         reporter.stage("evaluate")
         pool = stack.enter_context(open_pool(config.verifier, find_isolation(config.verifier, sources)))
-        return Evaluator(config, sources, Asker(sampler, renderer, pool, Ranks())).run(split, 0)
+        return Evaluator(config, sources, Asker(sampler, renderer, pool, Ranks())).run(split, 0)[0]
 
 
 def _attempt(group: Group) -> Attempt:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +26,7 @@ from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.sources import source_files, used_verifiers
 from rlzoo.engine.supply import Supply
 from rlzoo.runs.folder import RunDir
-from rlzoo.runs.identity import Provenance, RunCode, Surroundings, settings_digest, text_digest
+from rlzoo.runs.identity import Provenance, RunCode, Stretch, Surroundings, settings_digest, text_digest
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pyarrow", "sympy", "math-verify", "reasoning-gym")
 PACKAGES = ("rlzoo", "rlzoo.algorithms", "rlzoo.cli", "rlzoo.evals", "rlzoo.verifiers")
@@ -63,7 +66,7 @@ def begin(
             verdicts=verdicts,
             sandbox=str(sandbox) if sandbox else None,
             settings=settings_digest(config.model_dump(mode="json")),
-            ran=(code.stretch(0, within, config.budget.limits()),),
+            ran=(_stretch(code, 0, within, config.budget.limits()),),
         )
     )
 
@@ -76,7 +79,7 @@ def resume(run: RunDir, config: RunConfig, supply: Supply, step: int, within: Su
     code = code_of(config, supply)
     run.keep_code(code)
     kept = tuple(stretch for stretch in before.ran if stretch.after_step < step)
-    here = code.stretch(step, within, config.budget.limits())
+    here = _stretch(code, step, within, config.budget.limits())
     settings = settings_digest(config.model_dump(mode="json"))
     run.write_provenance(replace(before, settings=settings, ran=(*kept, here)))
     changes = run.changes(kept[-1], code) if kept else []
@@ -98,6 +101,25 @@ def resume(run: RunDir, config: RunConfig, supply: Supply, step: int, within: Su
 
 def _limits(budget: Mapping[str, float]) -> str:
     return ", ".join(f"{axis} = {limit:g}" for axis, limit in budget.items())
+
+
+def _stretch(code: RunCode, after_step: int, within: Surroundings, limits: Mapping[str, float]) -> Stretch:
+    """The steps from now on, with what a reader wants to know of them and no result depends on."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return replace(code.stretch(after_step, within, limits), at=now, revision=revision(), cores=os.cpu_count())
+
+
+@cache
+def revision() -> str:
+    """The commit that this package's files are of, with `-dirty` where the checkout was edited since; empty where git tracks none."""
+    here = Path(__file__).resolve()
+    git, quietly = ["git", "-C", str(here.parent)], {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        for wanted in (["ls-files", "--error-unmatch", here.name], ["describe", "--always", "--dirty", "--exclude=*"]):
+            done = subprocess.run([*git, *wanted], env=quietly, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def surroundings(device: torch.device, world: int) -> Surroundings:

@@ -97,30 +97,17 @@ def rollout_table(
     shaping: Mapping[str, Tensor] | None = None,
 ) -> pa.Table:
     """A step's rollouts with what became of every token. Without credit, as far as verification got."""
-    rollouts = [(g, group, k, rollout) for g, group in enumerate(groups) for k, rollout in enumerate(group.rollouts)]
-    lengths = [len(rollout.response_tokens) for *_, rollout in rollouts]
-    verdicts = [rollout.verdict for *_, rollout in rollouts]
-    prompts = ["".join(texts(group.rollouts[0].prompt_tokens)) for group in groups]
-    columns: dict[str, Any] = {
-        "step": [batch.step] * len(rollouts),
-        "problem_id": [group.problem.id for _, group, _, _ in rollouts],
-        "domain": [group.problem.domain for _, group, _, _ in rollouts],
-        "level": [group.problem.level for _, group, _, _ in rollouts],
-        "group": [g for g, *_ in rollouts],
-        "rollout": [k for _, _, k, _ in rollouts],
-        "visit": [group.visit for _, group, _, _ in rollouts],
-        "prompt_text": [prompts[g] for g, *_ in rollouts],
-        "text": [rollout.text for *_, rollout in rollouts],
-        "tokens": [list(rollout.response_tokens) for *_, rollout in rollouts],
-        "token_texts": [texts(rollout.response_tokens) for *_, rollout in rollouts],
-        "status": [v.status if v else None for v in verdicts],
-        "reason": [v.reason if v else None for v in verdicts],
-        "extracted": [v.extracted if v else None for v in verdicts],
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    lengths = [len(rollout.response_tokens) for rollout in rollouts]
+    verdicts = [rollout.verdict for rollout in rollouts]
+    columns = _responses(groups, batch.step, texts) | {
+        "visit": [group.visit for group in groups for _ in group.rollouts],
+        "token_texts": [texts(rollout.response_tokens) for rollout in rollouts],
         "reward": batch.rewards_B.tolist(),
         "correct": batch.correct_B.tolist(),
         "truncated": batch.truncated_B.tolist(),
-        "policy_version": [rollout.policy_version for *_, rollout in rollouts],
-        "sampler_logps": [list(rollout.sampler_logps) for *_, rollout in rollouts],
+        "policy_version": [rollout.policy_version for rollout in rollouts],
+        "sampler_logps": [list(rollout.sampler_logps) for rollout in rollouts],
     }
     for name, added_B in (shaping or {}).items():
         columns[f"shaping/{name}"] = added_B.tolist()
@@ -133,6 +120,40 @@ def rollout_table(
         if credit.evidence_BT is not None:
             columns["evidence"] = _ragged(credit.evidence_BT, lengths)
     return pa.table(columns)
+
+
+def answers_table(groups: Sequence[Group], step: int, texts: TokenTexts) -> pa.Table:
+    """The responses of an evaluation with their verdicts, in the columns of rollouts."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    return pa.table(
+        _responses(groups, step, texts)
+        | {
+            "reward": [r.verdict.reward if r.verdict else None for r in rollouts],
+            "correct": [r.verdict.correct if r.verdict else None for r in rollouts],
+            "truncated": [r.truncated for r in rollouts],
+        }
+    )
+
+
+def _responses(groups: Sequence[Group], step: int, texts: TokenTexts) -> dict[str, Any]:
+    """Columns that say what was asked, what came back and how it was judged."""
+    rollouts = [(g, group, k, rollout) for g, group in enumerate(groups) for k, rollout in enumerate(group.rollouts)]
+    verdicts = [rollout.verdict for *_, rollout in rollouts]
+    prompts = ["".join(texts(group.rollouts[0].prompt_tokens)) for group in groups]
+    return {
+        "step": [step] * len(rollouts),
+        "problem_id": [group.problem.id for _, group, _, _ in rollouts],
+        "domain": [group.problem.domain for _, group, _, _ in rollouts],
+        "level": [group.problem.level for _, group, _, _ in rollouts],
+        "group": [g for g, *_ in rollouts],
+        "rollout": [k for _, _, k, _ in rollouts],
+        "prompt_text": [prompts[g] for g, *_ in rollouts],
+        "text": [rollout.text for *_, rollout in rollouts],
+        "tokens": [list(rollout.response_tokens) for *_, rollout in rollouts],
+        "status": [v.status if v else None for v in verdicts],
+        "reason": [v.reason if v else None for v in verdicts],
+        "extracted": [v.extracted if v else None for v in verdicts],
+    }
 
 
 def _ragged(values_BT: Tensor, lengths: Sequence[int]) -> list[list[float]]:

@@ -13,7 +13,9 @@ from rlzoo import registry
 from rlzoo.config import RunConfig
 from rlzoo.data.source import descriptions
 from rlzoo.engine import provenance
+from rlzoo.engine.budget import passes_a_point
 from rlzoo.engine.clock import Stop
+from rlzoo.engine.evaluator import Asked
 from rlzoo.engine.opening import Collaborators, open_folder, open_parts
 from rlzoo.engine.plan import make_plan
 from rlzoo.engine.ranks import join_ranks
@@ -131,7 +133,7 @@ class Trainer:
 
     def record(self, step: Step, metrics: dict[str, float]) -> None:
         """Count, write and tell; evaluate and save where that is due. Ends the step."""
-        parts = self.parts
+        parts, before = self.parts, self.spent.progress(self.config.budget)
         with parts.clock.timed("other"):
             self.spent.add(step.costs)
             self.spent.steps = step.number
@@ -140,35 +142,39 @@ class Trainer:
         # time is the first rank's: budgets and learning rates follow it, and must be the same everywhere
         self.spent.device_seconds += parts.ranks.gather(sum(seconds.values()))[0] * parts.ranks.world
         parts.recorder.step(step, whole, self.spent, seconds)
-        self._after_step(step.number)
+        self._after_step(step.number, before)
 
-    def _after_step(self, number: int) -> None:
-        settings, saver = self.config.eval, self.parts.saver
+    def _after_step(self, number: int, before: float) -> None:
+        """Evaluate first and save then: what a checkpoint's step was due is on disk before it. `before`: the budget's share spent."""
+        settings, saver, every = self.config.eval, self.parts.saver, self.config.checkpoint.every
+        due = bool(every) and number % every == 0
         if settings.validation_every and number % settings.validation_every == 0:
             found = self.evaluate("validation")
             if found is not None and (saver.best is None or found.share("correct") > saver.best[0]):
                 saver.best = (found.share("correct"), number)
-                saver.save()
-        if settings.every and number % settings.every == 0 and not self.spent.reached(self.config.budget):
-            self.evaluate("test")
-        every = self.config.checkpoint.every
-        if every and number % every == 0:
+                due = True
+        if not self.spent.reached(self.config.budget):
+            if settings.every and number % settings.every == 0:
+                self.evaluate("test")
+            elif passes_a_point(before, self.spent.progress(self.config.budget), settings.curve):
+                self.evaluate("curve")
+        if due:
             saver.save()
 
-    def evaluate(self, split: Literal["test", "validation"]) -> Evaluation | None:
+    def evaluate(self, asked: Asked) -> Evaluation | None:
         """An evaluation; None, with a warning, where the data hold nothing out for it."""
         parts = self.parts
-        if not parts.evaluator.problems(split):
+        if not parts.evaluator.problems(asked):
             parts.recorder.warn_once(
                 [
-                    f"no {split} problems are held out, so the run is not evaluated on any. Hold some out (options `test` and "
+                    f"no {'validation' if asked == 'validation' else 'test'} problems are held out, so the run is not evaluated on any. Hold some out (options `test` and "
                     "`validation` of a source of rows), or name others in eval.sources."
                 ]
             )
             return None
         parts.reporter.stage("evaluate")
-        found = parts.evaluator.run(split, self.spent.steps)
-        parts.recorder.evaluation(found)
+        found, groups = parts.evaluator.run(asked, self.spent.steps)
+        parts.recorder.evaluation(found, groups)
         return found
 
     def _restore(self) -> bool:

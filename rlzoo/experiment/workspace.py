@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from rlzoo.errors import RunConflict
 from rlzoo.experiment.design import Experiment, PlannedRun
 from rlzoo.runs.comparison import SPEC, read_spec, run_of
 from rlzoo.runs.evaluation import Evaluation
-from rlzoo.runs.folder import dumps, write_json, write_text
+from rlzoo.runs.folder import RunDir, dumps, write_json, write_text
 from rlzoo.runs.lock import held
 
 LOCK = ".lock"
@@ -103,9 +104,21 @@ def prepare(folder: Path, planned: PlannedRun, start: Evaluation | None) -> None
     """Make the run's folder, with its settings and, if known, its evaluation at step 0, so that every start is a resumption."""
     run = run_of(folder, planned.name)
     if start is not None and start_of(folder, planned) is None and not run.checkpoint_steps():
+        _share_answers(folder, start, run)
         write_text(run.evals_file, dumps(start.as_record()) + "\n")
     if not run.exists():
         write_text(run.path / "config.yaml", configure.to_yaml(planned.config))
+
+
+def _share_answers(folder: Path, start: Evaluation, run: RunDir) -> None:
+    """The responses of a shared evaluation beside its record; nothing where the run that made it kept none."""
+    made = run_of(folder, start.shared_from or "").answers_file(start.split, start.step)
+    target = run.answers_file(start.split, start.step)
+    if start.shared_from is not None and made.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        shutil.copyfile(made, partial)
+        os.replace(partial, target)
 
 
 def start_of(folder: Path, planned: PlannedRun) -> Evaluation | None:

@@ -4,6 +4,7 @@ config.yaml        resolved settings
 provenance.json    code, versions, machine, hashes of weights, tokenizer, data and verifiers
 metrics.jsonl      one object a step; names as in `rlzoo.metrics`
 evals.jsonl        one object an evaluation, with every problem's verdicts
+evals/             test-000020.parquet: the responses of an evaluation, tokens, text and verdict
 rollouts/          step-000001.parquet: tokens, text, verdict, reward, advantages, per-token scales
 checkpoints/       step-000020/ (a `save_pretrained` folder) and step-000020/trainer/
 code/              the source files that decided its numbers, and digests of the whole package
@@ -110,10 +111,19 @@ class RunDir:
         return self.path / "rollouts" / f"step-{step:06d}.parquet"
 
     def rollouts(self, step: int) -> list[dict[str, Any]]:
-        import pyarrow.parquet as pq
+        return _read_rows(self.rollouts_file(step))
 
-        rows: list[dict[str, Any]] = pq.read_table(self.rollouts_file(step)).to_pylist()
-        return rows
+    def answered(self, split: str) -> list[int]:
+        """Steps whose evaluation on `split` has its responses here."""
+        files = (self.path / "evals").glob(f"{split}-??????.parquet")
+        return sorted(int(file.stem.removeprefix(f"{split}-")) for file in files)
+
+    def answers_file(self, split: str, step: int) -> Path:
+        return self.path / "evals" / f"{split}-{step:06d}.parquet"
+
+    def answers(self, split: str, step: int) -> list[dict[str, Any]]:
+        """The responses of an evaluation, one row each."""
+        return _read_rows(self.answers_file(split, step))
 
     def checkpoint_steps(self) -> list[int]:
         """Steps that have a checkpoint folder, oldest first; says nothing about their health."""
@@ -186,13 +196,11 @@ class RunDir:
         write_json(self.path / "status.json", {"state": state, **more, "warnings": warnings})
 
     def write_rollouts(self, step: int, table: pa.Table) -> None:
-        import pyarrow.parquet as pq
+        _write_table(self.rollouts_file(step), table)
 
-        target = self.rollouts_file(step)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        pq.write_table(table, partial)
-        os.replace(partial, target)
+    def write_answers(self, split: str, step: int, table: pa.Table) -> None:
+        """Replaces what an evaluation left that was cut off before its line of evals.jsonl."""
+        _write_table(self.answers_file(split, step), table)
 
     def write_arrays(self, step: int, arrays: Mapping[str, Any]) -> None:
         """Embeddings of a step's rollouts, with their domain and correctness."""
@@ -213,6 +221,25 @@ class RunDir:
         for later in self.rollout_steps():
             if later > step:
                 self.rollouts_file(later).unlink()
+        for file in (self.path / "evals").glob("*-??????.parquet"):
+            if int(file.stem.rpartition("-")[2]) > step:
+                file.unlink()
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def _write_table(target: Path, table: pa.Table) -> None:
+    import pyarrow.parquet as pq
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    pq.write_table(table, partial)
+    os.replace(partial, target)
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:

@@ -106,6 +106,12 @@ class Stretch:
     """None where it was not recorded."""
     budget: Mapping[str, float] | None = None
     """Limits that the run had then; a run that was extended has others from there on. None where they were not recorded."""
+    at: str = ""
+    """When it began, UTC to the second; empty where it was not recorded, as are the next two."""
+    revision: str = ""
+    """The commit that the package's files were of."""
+    cores: int | None = None
+    """Of the machine; nothing depends on them but the time."""
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
@@ -124,6 +130,9 @@ class Stretch:
                 device=str(within["device"]),
             ),
             budget=None if budget is None else {str(axis): float(limit) for axis, limit in budget.items()},
+            at=str(data.get("at") or ""),
+            revision=str(data.get("revision") or ""),
+            cores=None if data.get("cores") is None else int(data["cores"]),
         )
 
 
