@@ -27,7 +27,8 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
 
 def parsed(words: list[str]) -> tuple[str, ...]:
     """The command that understands these words, options and all; raises where none does."""
-    command, path = ROOT, ()
+    command: Any = ROOT
+    path: tuple[str, ...] = ()
     context = command.make_context("rlzoo", list(words))
     while hasattr(command, "commands") and (rest := [*context._protected_args, *context.args]):
         name, command, rest = command.resolve_command(context, rest)
