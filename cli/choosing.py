@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,18 +59,19 @@ def _by_size(path: str, device: str, usual: str) -> RecipeChoice:
     from rlzoo.engine.model.loading import parameters_of
 
     count = parameters_of(path)
-    size = f"{console.human(count)} parameters" if count is not None else "an unknown number of parameters"
+    size = "" if count is None else f"{console.human(count)} parameters"
     if count is not None and count < SMALL:
         return RecipeChoice(recipe=usual, why=f"{path} has {size}, as few as the embedded models", parameters=count)
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     large = "-large" if count is not None and count >= LARGE else ""
     name, where = (f"own-model-gpu{large}", "is trained on CUDA") if cuda else ("own-model", "is trained on a CPU")
-    return RecipeChoice(recipe=name, why=f"{path} has {size} and {where}", parameters=count)
+    # a model that cannot be read is refused by whoever loads it: nothing is to be said of its recipe
+    return RecipeChoice(recipe=name, why=f"{path} has {size} and {where}" if size else "", parameters=count)
 
 
 def tell(chosen: RecipeChoice, config: RunConfig) -> None:
     """Say what was chosen and why, before anything else is shown."""
-    if not chosen.why:
+    if not chosen.why or os.environ.get("RANK", "0") != "0":  # the first of several processes says it once
         return
     sampling, learner = config.sampling, config.learner
     low, high = (getattr(config.objective, name, None) for name in ("clip_low", "clip_high"))

@@ -33,7 +33,7 @@ def anchored(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _change(data: dict[str, Any], section: str, name: str, change: Any) -> None:
     """Replace `data[section][name]`, copying on the way; nothing where it is not of the form that settings have."""
     inside = data.get(section)
-    if isinstance(inside, Mapping) and isinstance(inside.get(name), str | list | tuple):
+    if isinstance(inside, Mapping) and isinstance(inside.get(name), list if name == "sources" else str):
         data[section] = {**inside, name: change(inside[name])}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rlzoo.engine.model.rendering import Renderer
 from rlzoo.engine.model.room import PromptLimit, Room, check_tokenizer, context_of
 from rlzoo.engine.model.sequences import Sequences
 from rlzoo.engine.sampling.base import Decoding, Request
+from rlzoo.engine.sampling.choice import open_sampler
 from rlzoo.engine.sampling.transformers import TransformersSampler
 from rlzoo.engine.trainer import train
 from rlzoo.errors import ConfigError, DataError, ModelError, UnfitModel
@@ -92,8 +94,7 @@ def sampled(config: RunConfig, rows: int = 3) -> tuple[Any, Any, Sequences, list
         )
         for i, text in enumerate(QUESTIONS)
     ]
-    sampler = TransformersSampler(config, tokenizer)
-    sampler.publish(store, 0)
+    sampler = open_sampler(config, tokenizer, store, ExitStack())
     rollouts = [r for group in sampler.sample(requests, Decoding(max_response=20)) for r in group]
     sequences = Sequences([r.prompt_tokens for r in rollouts], [r.response_tokens for r in rollouts])
     return store.policy, tokenizer, sequences, [logp for r in rollouts for logp in r.sampler_logps]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlzoo.config import RunConfig
+from rlzoo.config import EMBEDDED, RunConfig
 from rlzoo.data.filters import filters_of
 from rlzoo.data.source import ProblemSource
 from rlzoo.engine.isolation import Isolation, find_isolation
-from rlzoo.engine.model.loading import check_architecture, locate, pick_device
+from rlzoo.engine.model.loading import architecture_of, locate, pick_device
 from rlzoo.engine.sampling.choice import sampler_class
 from rlzoo.engine.supply import Supply
 from rlzoo.errors import UnmetNeed
@@ -43,11 +43,12 @@ def make_plan(config: RunConfig, objective: Objective[Any], supply: Supply) -> P
     domains = tuple(dict.fromkeys(domain for source in supply.training for domain in source.domains))
     needs = checked_needs(objective, 1)
     check_needs(config, objective, needs, domains, supply.training)
-    sampler_class(config.sampling.backend)
     filters_of(config.data)
     locate(config.model.path)
     pick_device(config.model)
-    check_architecture(config, config.model.path)
+    sampler = sampler_class(config.sampling.backend)
+    if config.model.path not in EMBEDDED:  # those are known, and a plan is made at once
+        sampler.check(architecture_of(config.model.path), config.model.path)
     sampling, updates = config.sampling, config.learner.updates_per_step
     return Plan(
         objective=config.objective.name,

@@ -13,8 +13,7 @@ from rlzoo.config import EMBEDDED, ModelConfig, RunConfig
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.suitability import check_kind, check_policy
 from rlzoo.engine.model.weights.replicated import Replicated
-from rlzoo.engine.sampling.choice import sampler_class
-from rlzoo.errors import ModelError, UnfitModel
+from rlzoo.errors import ModelError, RlzooError, UnfitModel
 
 
 def locate(path: str) -> str:
@@ -59,17 +58,17 @@ def load_tokenizer(path: str) -> Any:
         raise ModelError(f"the tokenizer of {path!r} cannot be loaded: {_first_line(error)}") from error
 
 
-def check_architecture(config: RunConfig, named: str) -> None:
-    """Refuse a model of a kind that cannot be trained or sampled from here, by its settings alone: no weights are read."""
+def architecture_of(path: str) -> type:
+    """The class of a model, by its settings alone: no weights are read. Refused where it is none that can be trained here."""
     from transformers import AutoConfig
 
-    if named in EMBEDDED:
-        return
     try:
-        settings = AutoConfig.from_pretrained(locate(named))
+        settings = AutoConfig.from_pretrained(locate(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"model {named!r} cannot be loaded: {_first_line(error)}") from error
-    sampler_class(config.sampling.backend).check(check_kind(settings, named), named)
+        if isinstance(error, RlzooError):
+            raise
+        raise ModelError(f"model {path!r} cannot be loaded: {_first_line(error)}") from error
+    return check_kind(settings, path)
 
 
 def parameters_of(path: str) -> int | None:
@@ -98,7 +97,7 @@ def load_policy(config: RunConfig, *, path: str | None = None, masters: bool = F
     named = path or config.model.path
     where = locate(named)
     device = pick_device(config.model)
-    check_architecture(config, named)
+    architecture_of(named)
     dtype = getattr(torch, config.model.dtype)
     dtype = torch.promote_types(dtype, torch.float32) if masters else dtype
     try:

@@ -24,7 +24,10 @@ def sampler_class(backend: str) -> type[Sampler]:
 
 def open_sampler(config: RunConfig, tokenizer: Any, weights: WeightStore, stack: ExitStack) -> Sampler:
     """The run's sampler, with the weights in force; closed when `stack` is."""
-    sampler = sampler_class(config.sampling.backend)(config, tokenizer)
+    kind = sampler_class(config.sampling.backend)
+    with weights.whole() as policy:
+        kind.check(type(policy.model), config.model.path)
+    sampler = kind(config, tokenizer)
     stack.callback(sampler.close)
     sampler.publish(weights, 0)
     return sampler
