@@ -93,8 +93,7 @@ class Trainer:
         parts, settings = self.parts, self.config.eval
         if not (resume and self._restore()):
             self._describe()
-        recorded = parts.ranks.decide(lambda: {(found.split, found.step) for found in parts.run.evaluations()})
-        if settings.at_start and self.spent.steps == 0 and ("test", 0) not in recorded:
+        if settings.at_start and self.spent.steps == 0 and not self._recorded("test"):
             self.evaluate("test")
         if self.config.control.frozen:
             return self._end("done", "control.frozen: nothing is trained")
@@ -106,7 +105,7 @@ class Trainer:
                     parts.saver.save()
                 if parts.ranks.any(self.stop.asked):
                     return self._end("interrupted", "stopped by Ctrl-C after the step at hand")
-        if settings.at_end and ("test", self.spent.steps) not in recorded:
+        if settings.at_end and not self._recorded("test"):
             parts.saver.save()
             self.evaluate("test")
         return self._end("done", reason)
@@ -145,17 +144,23 @@ class Trainer:
         self._after_step(step.number)
 
     def _after_step(self, number: int) -> None:
+        """What is due at the end of this step and was not done before a resumption at it."""
         settings, saver = self.config.eval, self.parts.saver
-        if settings.validation_every and number % settings.validation_every == 0:
+        if settings.validation_every and number % settings.validation_every == 0 and not self._recorded("validation"):
             found = self.evaluate("validation")
             if found is not None and (saver.best is None or found.share("correct") > saver.best[0]):
                 saver.best = (found.share("correct"), number)
                 saver.save()
-        if settings.every and number % settings.every == 0 and not self.spent.reached(self.config.budget):
+        ended = self.spent.reached(self.config.budget)
+        if settings.every and number % settings.every == 0 and not ended and not self._recorded("test"):
             self.evaluate("test")
-        every = self.config.checkpoint.every
-        if every and number % every == 0:
+        if saver.due(number):
             saver.save()
+
+    def _recorded(self, split: Literal["test", "validation"]) -> bool:
+        """Whether the step at hand has been evaluated on this split already."""
+        parts, at = self.parts, (split, self.spent.steps)
+        return parts.ranks.decide(lambda: at in {(found.split, found.step) for found in parts.run.evaluations()})
 
     def evaluate(self, split: Literal["test", "validation"]) -> Evaluation | None:
         """An evaluation; None, with a warning, where the data hold nothing out for it."""
@@ -177,6 +182,7 @@ class Trainer:
         restored = self.parts.saver.restore()
         if restored:
             self.parts.sampler.publish(self.parts.store, self.parts.learner.updates)
+            self._after_step(self.spent.steps)  # a kill may have come between the save and what was due after it
         return restored
 
     def _describe(self) -> None:
