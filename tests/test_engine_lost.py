@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from rlzoo.config import RunConfig
 from rlzoo.engine import checkpoint
 from rlzoo.engine.trainer import train
+from rlzoo.errors import DataError, ModelError
 from rlzoo.runs import repair
 from rlzoo.runs.folder import RunDir
 from tests import bytes_model, power
@@ -233,8 +235,8 @@ def test_what_a_killed_writer_left_is_no_obstacle(model: str, every: RunConfig, 
     (run.path / "rollouts" / "step-000009.partial").write_text("PAR1")
     (run.checkpoints / ".step-000004.partial").mkdir()
     resumed(run.path, every)
-    left = [path.name for path in run.path.rglob("*") if path.name.startswith(".") or "partial" in path.name]
-    assert left == []
+    found = [path.name for path in run.path.rglob("*") if path.name.startswith(".") or "partial" in path.name]
+    assert found == []
 
 
 def test_every_moment_of_a_power_cut_leaves_the_last_checkpoint_or_the_one_before(model: str, tmp_path: Path) -> None:
@@ -270,3 +272,54 @@ def test_every_moment_of_a_power_cut_leaves_the_last_checkpoint_or_the_one_befor
         cut_out = disk.rebuild(tree, tmp_path / "resumed" / str(number))
         resumed(cut_out, config)
         equal(cut_out, out)
+
+
+@pytest.mark.parametrize(
+    ("split", "asked"), [("test", "eval.at_start=false"), ("validation", "eval.validation_every=4")]
+)
+def test_a_prompt_too_long_for_an_evaluation_is_found_before_the_first_step(
+    split: str, asked: str, model: str, tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"{i}+1=?", "answer": str(i + 1), "verifier": "maths", "split": "train"} for i in range(12)]
+    rows.append({**rows[0], "prompt": "1+" * 200 + "1=?", "split": split})
+    rows.append({**rows[0], "prompt": "5+5=?", "split": "test"})
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = f"data.sources=[{{name: file, options: {{path: {file}}}}}]"
+    config = small_config(model, *SMALL[1:], source, asked, steps=1)
+    with pytest.raises(
+        DataError, match=rf"{split} prompts have more tokens than sampling.max_prompt = 256, the longest 4\d\d"
+    ):
+        train(config, tmp_path / "run")
+    assert RunDir(tmp_path / "run").metrics() == []
+    config = small_config(model, *SMALL[1:], source, asked, "data.long_prompts=skip", steps=1)
+    assert train(config, tmp_path / "skipped").state == "done"
+
+
+def test_a_prompt_that_the_models_context_cannot_hold_is_refused(model: str, tmp_path: Path) -> None:
+    folder = Path(model.partition("=")[2])
+    short = shutil.copytree(folder, tmp_path / "short")
+    settings = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps({**settings, "max_position_embeddings": 20}))
+    config = small_config(f"model.path={short}", *SMALL, steps=1)
+    with pytest.raises(DataError, match=r"the 16 that the model.s 20 positions leave beside sampling.max_response = 4"):
+        train(config, tmp_path / "run")
+    with pytest.raises(ModelError, match=r"Set sampling.max_response below 20"):
+        train(small_config(f"model.path={short}", *SMALL, "sampling.max_response=20", steps=1), tmp_path / "none")
+
+
+def test_a_template_that_knows_no_system_role_is_told_in_words(model: str, tmp_path: Path) -> None:
+    strict = shutil.copytree(Path(model.partition("=")[2]), tmp_path / "strict")
+    template = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% endfor %}"
+    for file in strict.glob("chat_template.jinja"):
+        file.write_text(template)
+    assert list(strict.glob("chat_template.jinja")), "the template lies in a file of its own"
+    row = {
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1=?"}],
+        "answer": "2",
+    }
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text((json.dumps({**row, "verifier": "maths", "split": "train"}) + "\n") * 3)
+    source = f"data.sources=[{{name: file, options: {{path: {rows}}}}}]"
+    with pytest.raises(DataError, match=r"refuses a prompt of the roles system, user: System role not supported"):
+        train(small_config(f"model.path={strict}", source, steps=1), tmp_path / "run")

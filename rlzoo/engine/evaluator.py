@@ -12,7 +12,7 @@ from rlzoo.data.source import ProblemSource, Split, digest
 from rlzoo.engine.asking import Asker
 from rlzoo.engine.isolation import find_isolation
 from rlzoo.engine.model.loading import frozen_store, load_tokenizer
-from rlzoo.engine.model.rendering import Renderer
+from rlzoo.engine.model.rendering import Renderer, check_suite
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.reporting import Reporter
 from rlzoo.engine.sampling.base import Decoding
@@ -41,6 +41,17 @@ class Evaluator:
             fits = self.asker.renderer.fits if self.config.data.long_prompts == "skip" else None
             self._suites[split] = suite(self.sources, split, per_level, fits)
         return self._suites[split]
+
+    def check(self) -> None:
+        """DataError where an evaluation that the settings ask for could not put a problem to the model."""
+        settings = self.config.eval
+        due: dict[Split, int] = {
+            "test": settings.at_start or settings.at_end or settings.every,
+            "validation": settings.validation_every,
+        }
+        for split, asked in due.items():
+            if asked:
+                check_suite(self.asker.renderer, self.problems(split), split)
 
     def run(self, split: Split, step: int) -> Evaluation:
         """Every problem with the statuses, answers and lengths of its responses."""
@@ -80,13 +91,15 @@ def evaluate(model: str, config: RunConfig, *, split: Split = "test", reporter: 
     config = config.model_copy(update={"model": config.model.model_copy(update={"path": model, "jitter": 0.0})})
     reporter.stage("load")
     weights, tokenizer = frozen_store(config), load_tokenizer(model)
-    renderer = Renderer(tokenizer, max_prompt=config.sampling.max_prompt)
+    renderer = Renderer.of(tokenizer, config.sampling, weights.policy.positions)
     sources = build_supply(config).tested
     with ExitStack() as stack:
         sampler = open_sampler(config, tokenizer, weights, stack)
         reporter.stage("evaluate")
         pool = stack.enter_context(open_pool(config.verifier, find_isolation(config.verifier, sources)))
-        return Evaluator(config, sources, Asker(sampler, renderer, pool, Ranks())).run(split, 0)
+        evaluator = Evaluator(config, sources, Asker(sampler, renderer, pool, Ranks()))
+        check_suite(renderer, evaluator.problems(split), split)
+        return evaluator.run(split, 0)
 
 
 def _attempt(group: Group) -> Attempt:

@@ -162,7 +162,7 @@ def open_parts(
     pool = _judges(config, plan, supply.every, reporter, stack)
     store = trained_store(config, ranks)
     tokenizer = load_tokenizer(config.model.path)
-    renderer = Renderer(tokenizer, max_prompt=config.sampling.max_prompt)
+    renderer = Renderer.of(tokenizer, config.sampling, store.policy.positions)
     sampler = open_sampler(config, tokenizer, store, stack)
     mixer = mixer_of(config, supply.training, renderer.fits)
     for line in check_lengths(renderer, supply.training, config.data.long_prompts):
@@ -177,6 +177,8 @@ def open_parts(
     stack.callback(trackers.close)
     recorder = Recorder(config, run, ranks, reporter, tokenizer, trackers)
     asker = Asker(sampler, renderer, pool, ranks)
+    evaluator = Evaluator(config, supply.tested, asker)
+    evaluator.check()
     collector = Collector(config, objective, plan.domains, mixer, asker, scorer, recorder, clock)
     diagnostics = Diagnostics(config, learner, asker, recorder, clock)
     spent = Spent(parameters=store.policy.num_parameters)
@@ -200,7 +202,7 @@ def open_parts(
         scorer=scorer,
         learner=learner,
         diagnostics=diagnostics,
-        evaluator=Evaluator(config, supply.tested, asker),
+        evaluator=evaluator,
         recorder=recorder,
         saver=saver,
         spent=spent,

@@ -101,6 +101,12 @@ class Policy(nn.Module):
         return int(self.output.in_features)
 
     @property
+    def positions(self) -> int | None:
+        """Tokens of a sequence that the model knows places for; None where its config names no such number."""
+        number = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return number if isinstance(number, int) and number > 0 else None
+
+    @property
     def wide(self) -> torch.dtype:
         """The precision of log-probs, embeddings and heads: at least float32."""
         return torch.promote_types(self.output.weight.dtype, torch.float32)
