@@ -88,9 +88,11 @@ def open_folder(run: RunDir, config: RunConfig, lock: FolderLock, *, resume: boo
         if overwrite:
             _clear(run)
         write_text(run.path / "config.yaml", configure.to_yaml(config))
+        run.write_status("running", step=0)
+    except RunConflict:
+        raise
     except OSError as error:
         raise RunConflict(f"{run.path} cannot be written: {error.strerror or error}. Give another --out.") from error
-    run.write_status("running", step=0)
 
 
 def _content(run: RunDir) -> bool:

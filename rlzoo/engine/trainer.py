@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,9 +18,10 @@ from rlzoo.engine.model.loading import locate
 from rlzoo.engine.opening import Collaborators, open_folder, open_parts
 from rlzoo.engine.plan import make_plan
 from rlzoo.engine.ranks import join_ranks
-from rlzoo.engine.reporting import Reporter, Silent
+from rlzoo.engine.reporting import LastStage, Reporter, Silent
 from rlzoo.engine.step import Step
 from rlzoo.engine.supply import build_supply
+from rlzoo.mishaps import machine_fault
 from rlzoo.objective import checked_credit
 from rlzoo.runs.evaluation import Evaluation
 from rlzoo.runs.folder import RunDir
@@ -46,7 +47,7 @@ def train(
     Raises RlzooError: UsageError before anything is loaded or written, RunError later; status.json then says `failed`.
     """
     ranks = join_ranks()
-    reporter = (reporter if ranks.first else None) or Silent()
+    reporter = LastStage((reporter if ranks.first else None) or Silent())
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     run = RunDir(Path(out))
@@ -70,8 +71,12 @@ def train(
                 run.write_status("interrupted", step=step, reason="stopped at once by Ctrl-C", resume=_again(run))
             raise
         except BaseException as error:
+            fault = machine_fault(error, config, reporter.name)
             if ranks.first:
-                run.write_status("failed", reason=str(error) or type(error).__name__, resume=_again(run))
+                with suppress(OSError):  # what failed may be the disk, and is said all the same
+                    run.write_status("failed", reason=str(fault or error) or type(error).__name__, resume=_again(run))
+            if fault is not None:
+                raise fault from error
             raise
 
 

@@ -39,6 +39,14 @@ def put(partial: Path, target: Path) -> None:
     sync(target.parent)
 
 
+def overwrite(file: Path, text: str) -> None:
+    """Other content for a small file in the room that it has already."""
+    with file.open("r+b", buffering=0) as handle:
+        handle.write(text.encode())
+        handle.truncate()
+        os.fsync(handle.fileno())
+
+
 def sync_tree(folder: Path) -> None:
     """All files below a folder, then the folders' names."""
     folders = [folder]

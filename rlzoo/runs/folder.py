@@ -188,7 +188,14 @@ class RunDir:
         write_json(self.path / "provenance.json", provenance.as_data())
 
     def write_status(self, state: str, **more: Any) -> None:
-        write_json(self.path / "status.json", {"state": state, **more})
+        """In place where there is no room for another file: then above all it must be told."""
+        file, data = self.path / "status.json", {"state": state, **more}
+        try:
+            write_json(file, data)
+        except OSError:
+            if not file.exists():
+                raise
+            durable.overwrite(file, _pretty(data))
 
     def write_rollouts(self, step: int, table: pa.Table) -> None:
         import pyarrow.parquet as pq
@@ -265,7 +272,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(_finite(data), indent=2, sort_keys=True) + "\n")
+    write_text(path, _pretty(data))
+
+
+def _pretty(data: Mapping[str, Any]) -> str:
+    return json.dumps(_finite(data), indent=2, sort_keys=True) + "\n"
 
 
 def _told(file: str, ran: Stretch) -> bool:
