@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 from rlzoo.errors import RlzooError, UsageError
+from rlzoo.mishaps import file_refused, machine_fault
 from rlzoo.text import visible
 
 __all__ = ["INTERRUPTED", "Crash", "explain_failure", "say", "visible"]
@@ -64,6 +65,11 @@ def explain_failure(error: Exception) -> int:
         return error.exit_code
     folder = error.folder if isinstance(error, Crash) else None
     cause = error.__cause__ if isinstance(error, Crash) and error.__cause__ else error
+    fault = machine_fault(cause)
+    told = str(fault or "") or (file_refused(cause) if isinstance(cause, OSError) and cause.errno else "")
+    if told:
+        say(told, label="error")
+        return 1
     summary = " ".join(f"{type(cause).__name__}: {cause}".split()).rstrip(":")
     say(f"{summary[:300]}\nThis is a bug. Its traceback: {_save_traceback(cause, folder)}", label="error")
     return 1

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from rlzoo.errors import DataError, UsageError, did_you_mean
+from rlzoo.errors import UsageError, did_you_mean
 from rlzoo.types import Status
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def select(run: RunDir, kept: Kept, step: int | None, problem: str | None, statu
     for number in [step] if step is not None else reversed(kept.steps):
         rows = [
             row
-            for row in _read(run, kept, number)
+            for row in kept.read(number)
             if (problem is None or row["problem_id"] == problem) and (not status or row["status"] in status)
         ]
         if rows:
@@ -74,18 +74,6 @@ def select(run: RunDir, kept: Kept, step: int | None, problem: str | None, statu
     raise UsageError(
         f"no {kept.one} of {where} in {run.path} fits. Leave out --problem or --status to see what is there."
     )
-
-
-def _read(run: RunDir, kept: Kept, step: int) -> list[dict[str, Any]]:
-    import pyarrow as pa
-
-    try:
-        return kept.read(step)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"the {kept.name} of step {step} in {run.path} cannot be read: {error}. The file was changed or damaged after the "
-            "run; choose another step with --step."
-        ) from error
 
 
 def _ranges(steps: Sequence[int]) -> str:

@@ -126,9 +126,11 @@ def _check_resumable(out: Path | None) -> None:
 def _how_to_resume(out: Path) -> str:
     from rlzoo.runs.folder import RunDir
 
-    if not RunDir(out).checkpoint_steps():
+    run = RunDir(out)
+    if not run.exists():
         return ""
-    return f"\nTo go on from its newest checkpoint: rlzoo train --resume --out {shlex.quote(str(out))}"
+    which = "go on from its newest checkpoint" if run.checkpoint_steps() else "begin it again"
+    return f"\nTo {which}: rlzoo train --resume --out {shlex.quote(str(out))}"
 
 
 def _print_plan(config: RunConfig, out: Path | None, *, json: bool) -> None:

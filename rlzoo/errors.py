@@ -13,6 +13,7 @@
         ├── ObjectiveFault    (RuntimeError)  an objective broke its contract
         ├── VerifierFault     (RuntimeError)  verification itself failed too often
         ├── CheckpointError   (OSError)       no usable checkpoint
+        ├── MachineFault      (OSError)       no room on the disk, no memory, a file out of reach
         └── Diverged          (ArithmeticError)  losses or gradients that are not finite
 
 A message has three parts: what is wrong with its value, why it matters, what to do instead.
@@ -77,6 +78,10 @@ class VerifierFault(RunError, RuntimeError):
 
 class CheckpointError(RunError, OSError):
     """No usable checkpoint where one was asked for."""
+
+
+class MachineFault(RunError, OSError):
+    """The machine gave out: a full disk, no memory, a file that it may not touch."""
 
 
 class Diverged(RunError, ArithmeticError):

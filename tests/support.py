@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from rlzoo import configure
 from rlzoo.config import RunConfig
+from rlzoo.engine.reporting import Silent
 from rlzoo.runs.folder import RunDir
 
 SMALL = (
@@ -53,3 +55,25 @@ def final_weights(out: Path) -> str:
     """A hash of the newest checkpoint's weights."""
     run = RunDir(out)
     return hashlib.sha256((run.checkpoint(run.checkpoint_steps()[-1]) / "model.safetensors").read_bytes()).hexdigest()
+
+
+class Disturbed(Silent):
+    """Does something when a stage begins for the nth time."""
+
+    def __init__(self, name: str, act: Callable[[], object], nth: int = 1) -> None:
+        self.name, self.act, self.left = name, act, nth
+
+    def stage(self, name: str) -> None:
+        self.left -= name == self.name
+        if name == self.name and self.left == 0:
+            self.act()
+
+
+class Listening(Silent):
+    """Remembers what it was warned of."""
+
+    def __init__(self) -> None:
+        self.warned: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)

@@ -164,6 +164,7 @@ def test_a_failed_run_says_how_to_resume(tmp_path: Path) -> None:
     out = tmp_path / "my run"
     assert train._how_to_resume(out) == ""
     RunDir(out).checkpoint(20).mkdir(parents=True)
+    (out / "config.yaml").touch()
     assert train._how_to_resume(out).endswith(f"rlzoo train --resume --out '{out}'")
 
 

@@ -115,7 +115,7 @@ def test_a_resumed_run_makes_each_point_once(whole: Path, tmp_path: Path, step: 
 
 def test_a_checkpoint_has_its_points_on_disk_before_it(tmp_path: Path) -> None:
     """Killed in the evaluation of step 2, the run goes on from step 1 and makes it; none is missing after a checkpoint."""
-    from tests.test_engine_run import Disturbed
+    from tests.support import Disturbed
 
     def die() -> None:
         raise RuntimeError("killed")

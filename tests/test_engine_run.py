@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlzoo.engine.model.loading import load_policy, load_tokenizer
-from rlzoo.engine.reporting import Silent
 from rlzoo.engine.trainer import train
 from rlzoo.errors import (
     CheckpointError,
@@ -27,7 +25,7 @@ from rlzoo.errors import (
 from rlzoo.metrics import find, glossary
 from rlzoo.registry import objective_class, objectives
 from rlzoo.runs.folder import RunDir
-from tests.support import final_weights, small_config, without_times
+from tests.support import Disturbed, Listening, final_weights, small_config, without_times
 
 EVERY_STEP = "checkpoint.every=1"
 CODE_IN_TESTS_ALONE = ("data.sources=[{name: maths}]", "eval.sources=[{name: code}]")
@@ -133,17 +131,11 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_reported(whole: Path, tm
     _cut_after(tmp_path / "run", whole, 3)
     file = RunDir(tmp_path / "run").checkpoint(3) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    said: list[str] = []
-    from rlzoo.engine.reporting import Silent
-
-    class Listening(Silent):
-        def warn(self, text: str) -> None:
-            said.append(text)
-
+    listening = Listening()
     train(
-        small_config(EVERY_STEP, "checkpoint.keep_last=4", steps=4), tmp_path / "run", resume=True, reporter=Listening()
+        small_config(EVERY_STEP, "checkpoint.keep_last=4", steps=4), tmp_path / "run", resume=True, reporter=listening
     )
-    assert any("step-000003" in text and "damaged" in text for text in said)
+    assert any("step-000003" in text and "damaged" in text for text in listening.warned)
     assert final_weights(tmp_path / "run") == final_weights(whole)
 
 
@@ -235,18 +227,6 @@ def test_the_suites_fingerprint_changes_with_what_judges_it(tmp_path: Path):
     plain = suite()
     assert suite() == plain
     assert len({plain, suite(verifier="router", domain="maths"), suite(metadata={"equality": "strict"})}) == 3
-
-
-class Disturbed(Silent):
-    """Does something when a stage begins for the nth time."""
-
-    def __init__(self, name: str, act: Callable[[], object], nth: int = 1) -> None:
-        self.name, self.act, self.left = name, act, nth
-
-    def stage(self, name: str) -> None:
-        self.left -= name == self.name
-        if name == self.name and self.left == 0:
-            self.act()
 
 
 @pytest.mark.parametrize(("assignment", "step"), [("eval.at_end=false", 0), ("eval.at_start=false", 2)])

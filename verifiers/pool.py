@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import multiprocessing
 import os
 import pickle
 from collections import OrderedDict
@@ -21,6 +20,7 @@ from rlzoo.types import Problem, Verdict
 from rlzoo.verifier import Verifier
 from rlzoo.verifiers import worker
 from rlzoo.verifiers.sandbox import cgroup
+from rlzoo.verifiers.starting import worker_context
 from rlzoo.verifiers.worker import VERIFIER, Build, Item
 
 Work = Callable[[bytes], Any]
@@ -260,7 +260,7 @@ class _Workers:
                     max_tasks=TASKS,
                     initializer=worker.start,
                     initargs=(self._memory_mb, start),
-                    context=_context(),
+                    context=worker_context(["rlzoo.verifiers.worker"]),
                 )
             return self._pool
 
@@ -271,15 +271,6 @@ class _Workers:
                 pool.stop()
                 pool.join()
                 cgroup.sweep()  # theirs, which workers that are ended from outside do not remove themselves
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    """A server that has imported what workers need and forks them: a killed worker is replaced in milliseconds."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rlzoo.verifiers.worker"])
-    return context
 
 
 def _may_be_the_machine(outcome: object, *, alone: bool) -> bool:

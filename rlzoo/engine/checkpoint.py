@@ -2,68 +2,108 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rlzoo.errors import CheckpointError
+from rlzoo.runs import durable, repair
 from rlzoo.runs.folder import RunDir
 
 MANIFEST = "trainer/manifest.json"
+RECORDS = "trainer/records"
 
 
-def save(run: RunDir, step: int, policy_model: Any, tokenizer: Any, state: Mapping[str, Any]) -> Path:
-    """Write the checkpoint of `step`. It appears under its name only when every byte of it is on disk."""
+def save(
+    run: RunDir, step: int, policy_model: Any, tokenizer: Any, state: Mapping[str, Any], known: Mapping[str, str]
+) -> dict[str, str]:
+    """Write the checkpoint of `step`. It appears under its name only when every byte of it is on disk.
+
+    `known`: digests of the run's files of steps that were taken before; those of all are returned.
+    """
     target = run.checkpoint(step)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / "trainer").mkdir(parents=True)
-    policy_model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    torch.save(dict(state), partial / "trainer" / "state.pt")
-    files = {str(file.relative_to(partial)): _digest(file) for file in sorted(partial.rglob("*")) if file.is_file()}
-    (partial / MANIFEST).write_text(json.dumps({"step": step, "files": files}, indent=1), encoding="utf-8")
-    for file in partial.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-    if target.exists():  # a resumed run writes a step again that it could not read
-        shutil.rmtree(target)
+    durable.make_folder(partial / "trainer")
+    try:
+        policy_model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        torch.save(dict(state), partial / "trainer" / "state.pt")
+        digests = repair.keep(run, partial / RECORDS, known)
+        files = {
+            str(file.relative_to(partial)): repair.digest(file) for file in sorted(partial.rglob("*")) if file.is_file()
+        }
+        (partial / MANIFEST).write_text(json.dumps({"step": step, "files": files}, indent=1), encoding="utf-8")
+        durable.sync_tree(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if target.exists():
+        durable.remove_tree(target)
     os.replace(partial, target)
-    return target
+    durable.sync(target.parent)
+    shutil.rmtree(_aside(target), ignore_errors=True)
+    return digests
 
 
-def load_newest(run: RunDir, warn: Callable[[str], None]) -> tuple[int, Path, dict[str, Any]] | None:
-    """The newest checkpoint that is whole: its step, folder and trainer state. None if there never was one.
+def newest(run: RunDir) -> tuple[int, list[str]]:
+    """The step of the newest checkpoint that is whole, 0 if there never was one; and what is to be said of damaged ones.
 
-    Broken ones are passed over and reported. CheckpointError if there are some and all are broken.
+    Damaged ones are set aside, so that nothing counts them any more. CheckpointError if there are some and all are damaged.
     """
     steps = run.checkpoint_steps()
-    for step in reversed(steps):
-        folder = run.checkpoint(step)
-        fault = _fault(folder)
-        if fault is None:
-            state: dict[str, Any] = torch.load(folder / "trainer" / "state.pt", map_location="cpu", weights_only=True)
-            return step, folder, state
-        warn(f"checkpoint {folder.name} is damaged ({fault}); falling back to the one before it.")
-    if steps:
+    faults = {step: fault for step in steps if (fault := _fault(run.checkpoint(step))) is not None}
+    whole = [step for step in steps if step not in faults]
+    if steps and not whole:
+        told = "; ".join(f"{run.checkpoint(step).name}: {fault}" for step, fault in faults.items())
         raise CheckpointError(
-            f"all checkpoints of {run.path} are damaged ({len(steps)} looked at). Start again with --overwrite."
+            f"all checkpoints of {run.path} are damaged ({told}). Start again with --overwrite, or restore one from elsewhere."
         )
-    return None
+    for step in faults:
+        folder = run.checkpoint(step)
+        shutil.rmtree(_aside(folder), ignore_errors=True)
+        os.replace(folder, _aside(folder))
+    if faults:
+        durable.sync(run.checkpoints)
+    return max(whole, default=0), [
+        f"checkpoint {run.checkpoint(step).name} is damaged ({fault}); "
+        + (f"falling back to {run.checkpoint(whole[-1]).name}." if step > whole[-1] else "it counts no longer.")
+        for step, fault in faults.items()
+    ]
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """The trainer's state of a checkpoint that is whole."""
+    state: dict[str, Any] = torch.load(folder / "trainer" / "state.pt", map_location="cpu", weights_only=True)
+    return state
+
+
+def owed(run: RunDir) -> frozenset[int]:
+    """Steps whose checkpoint was found damaged: to be written again when they come again."""
+    found = run.checkpoints.glob(".step-*.damaged")
+    return frozenset(int(path.name.split(".")[1].removeprefix("step-")) for path in found)
 
 
 def prune(run: RunDir, keep_last: int, keep: int | None) -> None:
-    """Delete all but the newest `keep_last` checkpoints and the one of step `keep`."""
-    for step in run.checkpoint_steps()[:-keep_last]:
+    """Delete all but the newest `keep_last` checkpoints and the one of step `keep`, and what older writers left unfinished."""
+    steps = run.checkpoint_steps()
+    for step in steps[:-keep_last]:
         if step != keep:
-            shutil.rmtree(run.checkpoint(step))
+            durable.remove_tree(run.checkpoint(step))
+    for left in (*run.checkpoints.glob(".step-*.old"), *run.checkpoints.glob(".step-*.partial")):
+        shutil.rmtree(left)
+    for step in owed(run):
+        if step < steps[-1]:  # it will not come again
+            shutil.rmtree(_aside(run.checkpoint(step)))
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.damaged")
 
 
 def _fault(folder: Path) -> str | None:
@@ -73,13 +113,8 @@ def _fault(folder: Path) -> str | None:
         for name, digest in manifest["files"].items():
             if not (folder / name).is_file():
                 return f"{name} is missing"
-            if _digest(folder / name) != digest:
+            if repair.digest(folder / name) != digest:
                 return f"{name} is not what was written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its manifest cannot be read"
     return None
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

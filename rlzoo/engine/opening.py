@@ -45,6 +45,7 @@ from rlzoo.engine.trackers import Trackers
 from rlzoo.engine.verification import check_golds, open_pool
 from rlzoo.errors import ConfigError, RunConflict
 from rlzoo.objective import Objective
+from rlzoo.runs import repair
 from rlzoo.runs.folder import RunDir, write_text
 from rlzoo.runs.lock import FolderLock
 from rlzoo.verifiers.pool import VerifierPool
@@ -75,7 +76,7 @@ def open_folder(run: RunDir, config: RunConfig, lock: FolderLock, *, resume: boo
         )
     if run.path.exists() and not run.path.is_dir():
         raise RunConflict(f"{run.path} is a file, but a run is a folder. Give another --out.")
-    if run.path.exists() and any(run.path.iterdir()) and not (overwrite and run.exists()):
+    if run.path.exists() and _content(run) and not (overwrite and run.exists()):
         what = "holds a run" if run.exists() else "is not empty and holds no run"
         instead = (
             "Add --overwrite to replace it, --resume to continue it, or give another --out."
@@ -86,12 +87,21 @@ def open_folder(run: RunDir, config: RunConfig, lock: FolderLock, *, resume: boo
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         lock.take()
+        for left in repair.left_behind(run.path):
+            left.unlink()
         if overwrite:
             _clear(run)
         write_text(run.path / "config.yaml", configure.to_yaml(config))
+        run.write_status("running", step=0)
+    except RunConflict:
+        raise
     except OSError as error:
         raise RunConflict(f"{run.path} cannot be written: {error.strerror or error}. Give another --out.") from error
-    run.write_status("running", step=0)
+
+
+def _content(run: RunDir) -> bool:
+    """Whether there is more than what a killed writer left."""
+    return bool(set(run.path.iterdir()) - set(repair.left_behind(run.path)))
 
 
 def _clear(run: RunDir) -> None:
@@ -172,6 +182,7 @@ def open_parts(
     stack.callback(trackers.close)
     recorder = Recorder(config, run, ranks, reporter, tokenizer, trackers)
     asker = Asker(sampler, renderer, pool, ranks)
+    evaluator = Evaluator(config, supply.tested, asker)
     collector = Collector(config, objective, plan.domains, mixer, asker, scorer, recorder, clock)
     diagnostics = Diagnostics(config, learner, asker, recorder, clock)
     spent = Spent(parameters=store.policy.num_parameters)
@@ -195,7 +206,7 @@ def open_parts(
         scorer=scorer,
         learner=learner,
         diagnostics=diagnostics,
-        evaluator=Evaluator(config, supply.tested, asker),
+        evaluator=evaluator,
         recorder=recorder,
         saver=saver,
         spent=spent,

@@ -40,3 +40,30 @@ class Silent:
     def evaluated(self, evaluation: Evaluation) -> None: ...
     def note(self, text: str) -> None: ...
     def warn(self, text: str) -> None: ...
+
+
+class LastStage:
+    """Passes all on and remembers the stage."""
+
+    def __init__(self, listener: Reporter) -> None:
+        self.listener = listener
+        self.name = ""
+
+    def plan(self, plan: Plan) -> None:
+        self.listener.plan(plan)
+
+    def stage(self, name: str) -> None:
+        self.name = name
+        self.listener.stage(name)
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.listener.step(step, metrics)
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        self.listener.evaluated(evaluation)
+
+    def note(self, text: str) -> None:
+        self.listener.note(text)
+
+    def warn(self, text: str) -> None:
+        self.listener.warn(text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rlzoo.config import RunConfig
@@ -20,6 +21,7 @@ from rlzoo.engine.reporting import Reporter
 from rlzoo.engine.supply import Supply
 from rlzoo.errors import ConfigError
 from rlzoo.objective import Objective
+from rlzoo.runs import repair
 from rlzoo.runs.folder import RunDir
 
 
@@ -43,6 +45,14 @@ class Saver:
     """Best validation pass@1 and its step."""
     saved: int = 0
     """The step of the newest checkpoint; 0 = none."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of the run's files of steps, as they were when a checkpoint first held them."""
+
+    def due(self, step: int) -> bool:
+        """Whether this step ends in a checkpoint: by the settings, or in place of one that was found damaged."""
+        every = self.config.checkpoint.every
+        again = self.ranks.decide(lambda: step in checkpoint.owed(self.run))
+        return again or (every > 0 and step % every == 0)
 
     def save(self) -> None:
         """Checkpoint the step at hand if that is not done, and forget those that are not to be kept. All ranks call it."""
@@ -56,7 +66,9 @@ class Saver:
         self.saved = self.spent.steps
 
     def _write(self, policy: Policy, state: Mapping[str, Any]) -> None:
-        checkpoint.save(self.run, self.spent.steps, policy.model, self.tokenizer, state)
+        self.digests = checkpoint.save(
+            self.run, self.spent.steps, policy.model, self.tokenizer, state, known=self.digests
+        )
         keep = self.best[1] if self.best and self.config.checkpoint.keep_best else None
         checkpoint.prune(self.run, self.config.checkpoint.keep_last, keep)
         self.run.write_status("running", step=self.spent.steps)
@@ -75,14 +87,16 @@ class Saver:
 
     def restore(self) -> bool:
         """Go on from the newest whole checkpoint; False if the run never made one and starts from the beginning."""
-        found = checkpoint.load_newest(self.run, self.reporter.warn)
-        if found is None:
+        step, damaged = self.ranks.decide(lambda: checkpoint.newest(self.run))
+        for line in damaged:
+            self.reporter.warn(line)
+        if not step:
             self.reporter.note("no checkpoint was written yet; starting from the beginning.")
             if self.ranks.first:
-                self.run.rewind(0)
-                self.run.write_status("running", step=0)
+                self._rewind(0, None)
             return False
-        step, folder, state = found
+        folder = self.run.checkpoint(step)
+        state = checkpoint.load_state(folder)
         data = provenance.data_fingerprint(self.supply.training)
         if state["data"] != data:
             raise ConfigError(
@@ -101,10 +115,15 @@ class Saver:
         self.saved = step
         self.best = (state["best"][0], state["best"][1]) if state["best"] else None
         if self.ranks.first:
-            self.run.rewind(step)
-            self.run.write_status("running", step=step)
+            self._rewind(step, folder / checkpoint.RECORDS)
             within = provenance.surroundings(self.learner.store.device, self.ranks.world)
             for change in provenance.resume(self.run, self.config, self.supply, step, within):
                 self.reporter.warn(change)
         self.reporter.note(f"resumed after step {step}.")
         return True
+
+    def _rewind(self, step: int, records: Path | None) -> None:
+        for line in repair.rewind(self.run, step, records):
+            self.reporter.warn(line)
+        self.digests = repair.kept(records) if records is not None else {}
+        self.run.write_status("running", step=step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,9 +19,10 @@ from rlzoo.engine.evaluator import Asked
 from rlzoo.engine.opening import Collaborators, open_folder, open_parts
 from rlzoo.engine.plan import make_plan
 from rlzoo.engine.ranks import join_ranks
-from rlzoo.engine.reporting import Reporter, Silent
+from rlzoo.engine.reporting import LastStage, Reporter, Silent
 from rlzoo.engine.step import Step
 from rlzoo.engine.supply import build_supply
+from rlzoo.mishaps import machine_fault
 from rlzoo.objective import checked_credit
 from rlzoo.runs.evaluation import Evaluation
 from rlzoo.runs.folder import RunDir
@@ -47,7 +48,7 @@ def train(
     Raises RlzooError: UsageError before anything is loaded or written, RunError later; status.json then says `failed`.
     """
     ranks = join_ranks()
-    reporter = (reporter if ranks.first else None) or Silent()
+    reporter = LastStage((reporter if ranks.first else None) or Silent())
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     run = RunDir(Path(out))
@@ -70,8 +71,12 @@ def train(
                 run.write_status("interrupted", step=step, reason="stopped at once by Ctrl-C", resume=_again(run))
             raise
         except BaseException as error:
+            fault = machine_fault(error, config, reporter.name)
             if ranks.first:
-                run.write_status("failed", reason=str(error) or type(error).__name__, resume=_again(run))
+                with suppress(OSError):  # what failed may be the disk, and is said all the same
+                    run.write_status("failed", reason=str(fault or error) or type(error).__name__, resume=_again(run))
+            if fault is not None:
+                raise fault from error
             raise
 
 
@@ -93,8 +98,7 @@ class Trainer:
         parts, settings = self.parts, self.config.eval
         if not (resume and self._restore()):
             self._describe()
-        recorded = parts.ranks.decide(lambda: {(found.split, found.step) for found in parts.run.evaluations()})
-        if settings.at_start and self.spent.steps == 0 and ("test", 0) not in recorded:
+        if settings.at_start and self.spent.steps == 0 and not self._recorded("test"):
             self.evaluate("test")
         if self.config.control.frozen:
             return self._end("done", "control.frozen: nothing is trained")
@@ -106,7 +110,7 @@ class Trainer:
                     parts.saver.save()
                 if parts.ranks.any(self.stop.asked):
                     return self._end("interrupted", "stopped by Ctrl-C after the step at hand")
-        if settings.at_end and ("test", self.spent.steps) not in recorded:
+        if settings.at_end and not self._recorded("test"):
             parts.saver.save()
             self.evaluate("test")
         return self._end("done", reason)
@@ -144,22 +148,29 @@ class Trainer:
         parts.recorder.step(step, whole, self.spent, seconds)
         self._after_step(step.number, before)
 
-    def _after_step(self, number: int, before: float) -> None:
-        """Evaluate first and save then: what a checkpoint's step was due is on disk before it. `before`: the budget's share spent."""
-        settings, saver, every = self.config.eval, self.parts.saver, self.config.checkpoint.every
-        due = bool(every) and number % every == 0
-        if settings.validation_every and number % settings.validation_every == 0:
+    def _after_step(self, number: int, before: float | None = None) -> None:
+        """What is due at the end of this step and was not done before a resumption at it: evaluations first, then a checkpoint, so
+        that what was due is on disk before it. `before`: the budget's share spent before the step; None where it is not known."""
+        settings, saver = self.config.eval, self.parts.saver
+        due = saver.due(number)
+        if settings.validation_every and number % settings.validation_every == 0 and not self._recorded("validation"):
             found = self.evaluate("validation")
             if found is not None and (saver.best is None or found.share("correct") > saver.best[0]):
                 saver.best = (found.share("correct"), number)
                 due = True
         if not self.spent.reached(self.config.budget):
             if settings.every and number % settings.every == 0:
-                self.evaluate("test")
-            elif passes_a_point(before, self.spent.progress(self.config.budget), settings.curve):
+                if not self._recorded("test"):
+                    self.evaluate("test")
+            elif before is not None and passes_a_point(before, self.spent.progress(self.config.budget), settings.curve):
                 self.evaluate("curve")
         if due:
             saver.save()
+
+    def _recorded(self, asked: Asked) -> bool:
+        """Whether the step at hand has been evaluated so already."""
+        parts, at = self.parts, (asked, self.spent.steps)
+        return parts.ranks.decide(lambda: at in {(found.split, found.step) for found in parts.run.evaluations()})
 
     def evaluate(self, asked: Asked) -> Evaluation | None:
         """An evaluation; None, with a warning, where the data hold nothing out for it."""
@@ -181,6 +192,7 @@ class Trainer:
         restored = self.parts.saver.restore()
         if restored:
             self.parts.sampler.publish(self.parts.store, self.parts.learner.updates)
+            self._after_step(self.spent.steps)  # a kill may have come between the save and what was due after it
         return restored
 
     def _describe(self) -> None:

@@ -6,7 +6,7 @@ metrics.jsonl      one object a step; names as in `rlzoo.metrics`
 evals.jsonl        one object an evaluation, with every problem's verdicts
 evals/             test-000020.parquet: the responses of an evaluation, tokens, text and verdict
 rollouts/          step-000001.parquet: tokens, text, verdict, reward, advantages, per-token scales
-checkpoints/       step-000020/ (a `save_pretrained` folder) and step-000020/trainer/
+checkpoints/       step-000020/ (a `save_pretrained` folder) and step-000020/trainer/, with the lines of all records up to it
 code/              the source files that decided its numbers, and digests of the whole package
 status.json        running, done, failed or interrupted; why; how to resume; what stands in the way of learning
 """
@@ -17,13 +17,14 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlzoo import configure, trouble
 from rlzoo.errors import DataError
+from rlzoo.runs import durable
 from rlzoo.runs.evaluation import Evaluation
 from rlzoo.runs.identity import Provenance, RunCode, Stretch, first_change
 
@@ -64,6 +65,11 @@ class RunDir:
         return self.path / "diagnostics.jsonl"
 
     @property
+    def records(self) -> tuple[Path, ...]:
+        """Files that a run appends lines to."""
+        return self.metrics_file, self.evals_file, self.diagnostics_file
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -98,14 +104,14 @@ class RunDir:
 
         A last line cut short by a kill is left out too.
         """
-        return [_numbers(line, self.metrics_file) for line in read_lines(self.metrics_file)]
+        return [numbers(line, self.metrics_file) for line in read_lines(self.metrics_file)]
 
     def evaluations(self) -> list[Evaluation]:
         """All that were recorded, in order of writing, on whatever split."""
         return [Evaluation.read(record) for record in read_lines(self.evals_file)]
 
     def rollout_steps(self) -> list[int]:
-        return sorted(int(p.stem.removeprefix("step-")) for p in (self.path / "rollouts").glob("step-*.parquet"))
+        return _steps((self.path / "rollouts").glob("step-*.parquet"))
 
     def rollouts_file(self, step: int) -> Path:
         return self.path / "rollouts" / f"step-{step:06d}.parquet"
@@ -127,7 +133,7 @@ class RunDir:
 
     def checkpoint_steps(self) -> list[int]:
         """Steps that have a checkpoint folder, oldest first; says nothing about their health."""
-        return sorted(int(p.name.removeprefix("step-")) for p in self.checkpoints.glob("step-??????") if p.is_dir())
+        return _steps(path for path in self.checkpoints.glob("step-*") if path.is_dir())
 
     def checkpoint(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:06d}"
@@ -188,12 +194,19 @@ class RunDir:
         write_json(self.path / "provenance.json", provenance.as_data())
 
     def write_status(self, state: str, **more: Any) -> None:
-        """With what stands in the way of learning by now, as `rlzoo.trouble` tells it."""
+        """With what stands in the way of learning by now, as `rlzoo.trouble` tells it. In place where there is no room for another
+        file: then above all it must be told."""
         try:
             warnings = trouble.standing(self.metrics())
         except DataError:  # damaged lines are no reason to leave the state unsaid
             warnings = []
-        write_json(self.path / "status.json", {"state": state, **more, "warnings": warnings})
+        file, data = self.path / "status.json", {"state": state, **more, "warnings": warnings}
+        try:
+            write_json(file, data)
+        except OSError:
+            if not file.exists():
+                raise
+            durable.overwrite(file, _pretty(data))
 
     def write_rollouts(self, step: int, table: pa.Table) -> None:
         _write_table(self.rollouts_file(step), table)
@@ -207,45 +220,49 @@ class RunDir:
         import numpy as np
 
         target = self.path / "representations" / f"step-{step:06d}.npz"
-        target.parent.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(target.parent)
         partial = target.with_suffix(".partial.npz")
         np.savez_compressed(partial, **arrays)
-        os.replace(partial, target)
-
-    def rewind(self, step: int) -> None:
-        """Forget what was recorded after `step`, so that a resumed run records it again."""
-        for file in (self.metrics_file, self.evals_file, self.diagnostics_file):
-            if file.exists():
-                kept = [line for line in read_lines(file) if line["step"] <= step]
-                write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
-        for later in self.rollout_steps():
-            if later > step:
-                self.rollouts_file(later).unlink()
-        for file in (self.path / "evals").glob("*-??????.parquet"):
-            if int(file.stem.rpartition("-")[2]) > step:
-                file.unlink()
+        durable.put(partial, target)
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(file: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow's own errors are among them
+        raise DataError(
+            f"{file} cannot be read: {str(error).splitlines()[0]} The file was changed or damaged after the run; "
+            "those of other steps can be read."
+        ) from error
     return rows
 
 
 def _write_table(target: Path, table: pa.Table) -> None:
     import pyarrow.parquet as pq
 
-    target.parent.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(target.parent)
     partial = target.with_suffix(".partial")
     pq.write_table(table, partial)
-    os.replace(partial, target)
+    durable.put(partial, target)
+
+
+def _steps(paths: Iterable[Path]) -> list[int]:
+    """The steps that files or folders are named by, in order; other names are nobody's."""
+    found = (re.fullmatch(r"step-(\d{6,})", path.name.partition(".")[0]) for path in paths)
+    return sorted(int(match[1]) for match in found if match)
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one JSON object as a line, flushed. Numbers that are not finite become null."""
+    """Append one JSON object as a line, on disk when this returns. Numbers that are not finite become null."""
+    new = not path.exists()
     with path.open("a", encoding="utf-8") as file:
         file.write(dumps(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if new:
+        durable.sync(path.parent)
 
 
 def dumps(data: object) -> str:
@@ -273,22 +290,24 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file's content at once: readers see the old or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
         os.chmod(name, 0o644)
-        os.replace(name, path)
+        durable.put(Path(name), path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(_finite(data), indent=2, sort_keys=True) + "\n")
+    write_text(path, _pretty(data))
+
+
+def _pretty(data: Mapping[str, Any]) -> str:
+    return json.dumps(_finite(data), indent=2, sort_keys=True) + "\n"
 
 
 def _told(file: str, ran: Stretch) -> bool:
@@ -296,7 +315,8 @@ def _told(file: str, ran: Stretch) -> bool:
     return f"rlzoo.{file.removesuffix('.py').replace('/', '.')}" in ran.sources
 
 
-def _numbers(line: Mapping[str, Any], file: Path) -> dict[str, float]:
+def numbers(line: Mapping[str, Any], file: Path) -> dict[str, float]:
+    """A line of metrics.jsonl without what was not finite; DataError where it is none."""
     found = {name: value for name, value in line.items() if value is not None}
     for name, value in found.items():
         if not isinstance(value, (int, float)):

@@ -51,11 +51,12 @@ class Renderer:
                 rendered: str = self.tokenizer.apply_chat_template(
                     plain, tokenize=False, add_generation_prompt=True, **self.template
                 )
-            except (TemplateError, TypeError) as error:
-                told = f" told model.template = {self.template}" if self.template else ""
+            except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+                told = f", told model.template = {self.template}," if self.template else ""
+                roles = ", ".join(turn["role"] for turn in plain)
                 raise DataError(
-                    f"the tokenizer's chat template{told} cannot render a prompt ({type(error).__name__}: {error}). "
-                    "Change what it is told, or the roles of the messages."
+                    f"the tokenizer's chat template{told} refuses a prompt of the roles {roles}: {error}. Leave out the turns that it does not "
+                    "know (a system message can stand at the head of the user's), change what it is told, or use a model whose template knows them."
                 ) from error
             return rendered
         return "\n".join(turn["content"] for turn in plain)
@@ -112,7 +113,7 @@ def check_lengths(
         lengths = [
             renderer.length(problem)
             for problem in islice(walk(source, split), LOOKED_AT if size is None else size)
-            if len(renderer.text(problem.messages).encode()) >= limit.tokens
+            if len(renderer.text(problem.messages).encode(errors="replace")) >= limit.tokens
         ]
         long = [length for length in lengths if length > limit.tokens]
         if not long:
