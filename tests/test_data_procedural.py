@@ -1,14 +1,15 @@
 """The embedded problems: right by their own verifiers, and split so that no problem is in two splits."""
 
+import re
 from dataclasses import replace
-from itertools import product
+from itertools import permutations, product
 from random import Random
 
 import pytest
 
 from rlzoo.data.procedural import Procedural, code, logic, maths
 from rlzoo.data.procedural.base import Work
-from rlzoo.data.procedural.logic import _order
+from rlzoo.data.procedural.logic import Statement, _order, _statements, _truth
 from rlzoo.data.source import SPLITS, ProblemSource, split_of
 from rlzoo.errors import ConfigError
 from rlzoo.registry import build_verifier
@@ -26,9 +27,14 @@ def keys(source: Procedural, split, count: int) -> set[str]:
     return {source.key(split, index) for index in range(count if size is None else size)}
 
 
+def forms(source: Procedural, split) -> set[str]:
+    size = source.size(split)
+    return {f"form of {source.form(split, index)}" for index in range(MANY if size is None else size)}
+
+
 def overlap(source: Procedural) -> set[str]:
-    """Keys that two splits share."""
-    held = {split: keys(source, split, MANY) for split in SPLITS}
+    """Keys and forms that two splits share."""
+    held = {split: keys(source, split, MANY) | forms(source, split) for split in SPLITS}
     return (held["train"] & held["test"]) | (held["train"] & held["validation"]) | (held["validation"] & held["test"])
 
 
@@ -106,12 +112,104 @@ def test_ways_of_writing_a_problem_share_its_key(source: Procedural, level: str,
     assert found[one] == found[other]
 
 
-def test_the_order_of_constraints_is_no_new_problem():
-    tasks = [_order(Random(seed), 2, flip) for seed, flip in product(range(200), (0.0, 1.0))]
-    by_solution: dict[str, set[str]] = {}
+@each_source
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_every_level_holds_many_forms(source: Procedural, split):
+    """So that a level's accuracy is not that of a few problems under other names."""
+    size = source.size(split)
+    assert size is not None
+    held: dict[str | None, set[str]] = {}
+    for index in range(size):
+        held.setdefault(source.problem(split, index).level, set()).add(source.form(split, index))
+    assert min(map(len, held.values())) >= 20
+
+
+def renamed(text: str, letters: str) -> str:
+    """With a letter for each new name, in the order in which names come up."""
+    names = list(dict.fromkeys(char for char in text if char.isalpha()))
+    return text.translate(str.maketrans("".join(names), letters[: len(names)]))
+
+
+def test_no_test_problem_of_logic_is_a_training_problem_under_other_names():
+    """By the text alone: letters renamed in every way, statements in any order, `b>a` as `a<b`."""
+    source = logic()
+
+    def ways(text: str) -> set[str]:
+        text = re.sub("(.)>(.)", r"\2<\1", text)
+        names = sorted({char for char in text if char.isalpha()})
+        swaps = [str.maketrans("".join(names), "".join(letters)) for letters in permutations("abcde"[: len(names)])]
+        return {",".join(sorted(text.translate(swap).split(","))) for swap in swaps}
+
+    trained = {min(ways(text_of(source.problem("train", n).messages[0]))) for n in range(6_000)}
+    tested = [min(ways(text_of(source.problem("test", n).messages[0]))) for n in range(source.size("test") or 0)]
+    assert not trained & set(tested)
+
+
+def test_no_test_function_is_a_training_function():
+    source = code()
+    trained = {source.problem("train", n).answer for n in range(6_000)}
+    assert not trained & {source.problem("test", n).answer for n in range(source.size("test") or 0)}
+
+
+def test_what_can_be_said_of_two_items():
+    """a before b. Of the two orders, (0, 1) is bit 0 and (1, 0) bit 1."""
+    assert _statements(2) == (
+        Statement("{0}<{1}", 0b01),
+        Statement("{0}=1", 0b01),
+        Statement("{1}=2", 0b01),
+        Statement("{1}!1", 0b01),
+        Statement("{0}!2", 0b01),
+    )
+
+
+def test_statements_of_three_items():
+    said = {statement.text: statement.orders for statement in _statements(3)}
+    places = list(permutations(range(3)))
+    assert len(said) == 3 + 3 + 6
+    assert said["{0}<{2}"] == sum(1 << n for n, at in enumerate(places) if at[0] < at[2])
+    assert said["{1}=2"].bit_count() == 2
+    assert said["{2}!1"].bit_count() == 4
+
+
+def satisfies(order: str, text: str) -> bool:
+    one, kind, other = tuple(text)
+    if kind in "<>":
+        low, high = (one, other) if kind == "<" else (other, one)
+        return order.index(low) < order.index(high)
+    return (order.index(one) + 1 == int(other)) == (kind == "=")
+
+
+@pytest.mark.parametrize("level", ["1", "3", "4"])
+def test_exactly_one_order_keeps_every_statement(level: str):
+    for seed in range(100):
+        task = logic().levels[level](Random(seed))
+        answer = task.solve(Work())
+        fits = [
+            "".join(order)
+            for order in permutations(sorted(answer))
+            if all(satisfies("".join(order), text) for text in task.question.split(","))
+        ]
+        assert fits == [answer], task.question
+
+
+def test_the_order_of_statements_their_wording_and_letters_make_no_new_form():
+    tasks = [_order(Random(seed), 2, (2,)) for seed in range(300)]
+    by_form: dict[str, set[str]] = {}
     for task in tasks:
-        by_solution.setdefault(task.solve(Work()), set()).add(task.key)
-    assert all(len(keys) == 1 for keys in by_solution.values())
+        by_form.setdefault(task.form or "", set()).add(renamed(task.solve(Work()), "ab"))
+    # Two of the five statements that hold of two items: 10 pairs, each of which leaves one order.
+    assert len(by_form) == 10
+    wordings = {text[1] for task in tasks for text in task.question.split(",")}
+    assert wordings == set("<>=!")
+    assert ">" not in "".join(by_form)
+
+
+def test_forms_of_truth_tables():
+    found = {task.question: task.form for task in (_truth(Random(seed), (3,)) for seed in range(20_000))}
+    same = ("(p&q)|!p", "(q&p)|!p", "(t&s)|!t", "(p&q)|!q")
+    assert {found[question] for question in same} == {"(!a|(a&b))"}
+    assert found["(p&q)|!p"] != found["(!p&q)|p"]
+    assert found["(p&q)|!p"] != found["(p|q)&!p"]
 
 
 @each_source
