@@ -1,9 +1,7 @@
-"""Orders from scattered statements, and truth tables."""
+"""Orders from scattered comparisons, and truth tables."""
 
 from collections.abc import Sequence
-from functools import cache, reduce
 from itertools import pairwise, permutations
-from operator import and_
 from random import Random
 from typing import NamedTuple
 
@@ -13,40 +11,14 @@ ITEMS = "abcdefghijklmno"
 VARIABLES = "pqrst"
 
 
-class Statement(NamedTuple):
-    """Something that is true of items in their order: one before another, one at a place, one not there."""
-
-    text: str
-    """`{0}<{1}`, `{0}=2` or `{0}!2`, with the number of an item's place in braces where its letter belongs."""
-    orders: int
-    """Bit set of the permutations of which it is true; the first is the order itself."""
-
-
-@cache
-def _statements(count: int) -> tuple[Statement, ...]:
-    """All that can be said truly about `count` items, each numbered by its place from 0."""
-    orders = list(permutations(range(count)))
-
-    items = range(count)
-    found = [
-        *((f"{{{a}}}<{{{b}}}", [at[a] < at[b] for at in orders]) for b in items for a in range(b)),
-        *((f"{{{a}}}={a + 1}", [at[a] == a for at in orders]) for a in items),
-        *((f"{{{a}}}!{place + 1}", [at[a] != place for at in orders]) for place in items for a in items if a != place),
-    ]
-    return tuple(Statement(text, sum(holds << n for n, holds in enumerate(column))) for text, column in found)
-
-
-def _order(rng: Random, count: int, said: Sequence[int]) -> Task:
-    """A hidden order of `count` items, and as many statements as one of `said`, which only that order keeps."""
-    size = rng.choice(said)
-    known = _statements(count)
-    while True:
-        chosen = rng.sample(known, size)
-        if reduce(and_, (statement.orders for statement in chosen)) == 1:
-            break
+def _order(rng: Random, count: int, further: Sequence[int]) -> Task:
+    """A hidden order: every two neighbours, `a<b` or `b>a`, and as many further comparisons that hold as one of `further`."""
     items = rng.sample(ITEMS, count)
-    texts = [statement.text for statement in chosen]
-    turned = [_turned(text) if "<" in text and rng.random() < 0.5 else text for text in texts]
+    pairs = [*pairwise(range(count))]
+    said = [rng.choice(_wordings(low, high)) for low, high in pairs]
+    others = [text for high in range(count) for low in range(high) for text in _wordings(low, high) if text not in said]
+    said += rng.sample(others, rng.choice(further))
+    rng.shuffle(said)
 
     def solve(work: Work) -> str:
         order = list(items)
@@ -57,17 +29,17 @@ def _order(rng: Random, count: int, said: Sequence[int]) -> Task:
         return "".join(order)
 
     return Task(
-        question=",".join(turned).format(*items),
-        key=",".join(sorted(text.format(*items) for text in texts)),
-        form=",".join(sorted(texts)),
+        question=(question := ",".join(said).format(*items)),
+        key=question,
+        form=",".join(said),
         solve=solve,
-        metadata={"kind": "order", "below": [list(pair) for pair in pairwise(items)]},
+        metadata={"kind": "order", "below": [[items[low], items[high]] for low, high in pairs]},
     )
 
 
-def _turned(text: str) -> str:
-    """`{1}>{0}` for `{0}<{1}`."""
-    return ">".join(reversed(text.split("<")))
+def _wordings(low: int, high: int) -> tuple[str, str]:
+    """With the number of an item's place in braces where its letter belongs."""
+    return f"{{{low}}}<{{{high}}}", f"{{{high}}}>{{{low}}}"
 
 
 TABLE = {"&": lambda a, b: a and b, "|": lambda a, b: a or b, "^": lambda a, b: a != b}
@@ -138,8 +110,8 @@ def _written(column: Sequence[bool]) -> str:
 
 
 def order_of_three(rng: Random) -> Task:
-    """`c<a,b!1,c<b,b>a`"""
-    return _order(rng, 3, (3, 4))
+    """`c<a,b>c,b<a`"""
+    return _order(rng, 3, (1, 2))
 
 
 def truth_of_two(rng: Random) -> Task:
@@ -148,13 +120,13 @@ def truth_of_two(rng: Random) -> Task:
 
 
 def order_of_four(rng: Random) -> Task:
-    """`c<a,d=4,b>c,a!2`"""
-    return _order(rng, 4, (4, 5))
+    """`c<a,d>b,c>b,d>a`"""
+    return _order(rng, 4, (1, 2))
 
 
 def order_of_five(rng: Random) -> Task:
-    """`c<a,d=4,b>c,e!5,a>d,b<e`"""
-    return _order(rng, 5, (6,))
+    """`c<a,d>b,c>b,d<e,e>a`"""
+    return _order(rng, 5, (0, 1))
 
 
 LOGIC = Procedural(
