@@ -1,14 +1,14 @@
 """The embedded problems: right by their own verifiers, and split so that no problem is in two splits."""
 
 from dataclasses import replace
-from itertools import product
+from itertools import permutations, product
 from random import Random
 
 import pytest
 
 from rlzoo.data.procedural import Procedural, code, logic, maths
 from rlzoo.data.procedural.base import Work
-from rlzoo.data.procedural.logic import _order
+from rlzoo.data.procedural.logic import _order, _truth
 from rlzoo.data.source import SPLITS, ProblemSource, split_of
 from rlzoo.errors import ConfigError
 from rlzoo.registry import build_verifier
@@ -26,9 +26,14 @@ def keys(source: Procedural, split, count: int) -> set[str]:
     return {source.key(split, index) for index in range(count if size is None else size)}
 
 
+def forms(source: Procedural, split) -> set[str]:
+    size = source.size(split)
+    return {f"form of {source.form(split, index)}" for index in range(MANY if size is None else size)}
+
+
 def overlap(source: Procedural) -> set[str]:
-    """Keys that two splits share."""
-    held = {split: keys(source, split, MANY) for split in SPLITS}
+    """Keys and forms that two splits share."""
+    held = {split: keys(source, split, MANY) | forms(source, split) for split in SPLITS}
     return (held["train"] & held["test"]) | (held["train"] & held["validation"]) | (held["validation"] & held["test"])
 
 
@@ -106,12 +111,74 @@ def test_ways_of_writing_a_problem_share_its_key(source: Procedural, level: str,
     assert found[one] == found[other]
 
 
-def test_the_order_of_constraints_is_no_new_problem():
-    tasks = [_order(Random(seed), 2, flip) for seed, flip in product(range(200), (0.0, 1.0))]
-    by_solution: dict[str, set[str]] = {}
+@each_source
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_every_level_holds_many_forms(source: Procedural, split):
+    """So that a level's accuracy is not that of a few problems under other names."""
+    size = source.size(split)
+    assert size is not None
+    held: dict[str | None, set[str]] = {}
+    for index in range(size):
+        held.setdefault(source.problem(split, index).level, set()).add(source.form(split, index))
+    assert min(map(len, held.values())) >= 10
+
+
+def renamed(text: str) -> str:
+    """With a, b, c, ... for names in the order in which they come up."""
+    names = list(dict.fromkeys(char for char in text if char.isalpha()))
+    return text.translate(str.maketrans("".join(names), "abcde"[: len(names)]))
+
+
+def test_no_test_problem_of_logic_is_a_training_problem_under_other_names():
+    """By the text alone."""
+    source = logic()
+    trained = {renamed(text_of(source.problem("train", n).messages[0])) for n in range(6_000)}
+    tested = [renamed(text_of(source.problem("test", n).messages[0])) for n in range(source.size("test") or 0)]
+    assert not trained & set(tested)
+
+
+def test_no_test_function_is_a_training_function():
+    source = code()
+    trained = {source.problem("train", n).answer for n in range(6_000)}
+    assert not trained & {source.problem("test", n).answer for n in range(source.size("test") or 0)}
+
+
+@pytest.mark.parametrize(("level", "items", "said"), [("1", 3, {3, 4}), ("3", 4, {4, 5}), ("4", 5, {4, 5})])
+def test_exactly_one_order_keeps_every_comparison(level: str, items: int, said: set[int]):
+    counts = set()
+    for seed in range(100):
+        task = logic().levels[level](Random(seed))
+        pairs = [
+            (one, other) if sign == "<" else (other, one) for one, sign, other in map(tuple, task.question.split(","))
+        ]
+        fits = [
+            "".join(order)
+            for order in permutations({name for pair in pairs for name in pair})
+            if all(order.index(low) < order.index(high) for low, high in pairs)
+        ]
+        assert fits == [task.solve(Work())], task.question
+        assert len(fits[0]) == items
+        assert len(set(task.question.split(","))) == len(pairs)
+        counts.add(len(pairs))
+    assert counts == said
+
+
+def test_letters_make_no_new_form_of_an_order():
+    tasks = [_order(Random(seed), 2, (0, 1)) for seed in range(300)]
+    by_form: dict[str | None, set[str]] = {}
     for task in tasks:
-        by_solution.setdefault(task.solve(Work()), set()).add(task.key)
-    assert all(len(keys) == 1 for keys in by_solution.values())
+        by_form.setdefault(task.form, set()).add(renamed(task.question))
+    # One comparison of two items in either wording, or both of them in either order.
+    assert set(by_form) == {"{0}<{1}", "{1}>{0}", "{0}<{1},{1}>{0}", "{1}>{0},{0}<{1}"}
+    assert all(len(texts) == 1 for texts in by_form.values())
+
+
+def test_forms_of_truth_tables():
+    found = {task.question: task.form for task in (_truth(Random(seed), (3,)) for seed in range(20_000))}
+    same = ("(p&q)|!p", "(q&p)|!p", "(t&s)|!t", "(p&q)|!q")
+    assert {found[question] for question in same} == {"(!a|(a&b))"}
+    assert found["(p&q)|!p"] != found["(!p&q)|p"]
+    assert found["(p&q)|!p"] != found["(p|q)&!p"]
 
 
 @each_source

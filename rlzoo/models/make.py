@@ -64,7 +64,7 @@ class Recipe:
     """How often each level comes up, easiest first, relative to the others."""
 
 
-CLEAN = Recipe(steps=4000, lr=0.02, embedding_lr=0.01)
+CLEAN = Recipe(steps=5000, lr=0.02, embedding_lr=0.01)
 FLAWED = Recipe(steps=150, lr=0.003, embedding_lr=0.002, flawed_frac=0.35, insert_frac=0.15)
 SOURCES: tuple[Procedural, ...] = (maths(), code(), logic())
 

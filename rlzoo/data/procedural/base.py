@@ -82,6 +82,13 @@ class Task(NamedTuple):
     solve: Callable[[Work], str]
     """Writes the working and returns the final answer that follows from it, slips included."""
     metadata: Mapping[str, Any] = {}
+    form: str | None = None
+    """Canonical: the same for every problem that what was learned from this one solves too, such as other letters. Its hash
+    assigns the split, so no form is in two. None where the problem is its own form."""
+
+
+def _form(task: Task) -> str:
+    return task.key if task.form is None else task.form
 
 
 class Flawed(NamedTuple):
@@ -103,7 +110,7 @@ class Procedural:
     chosen: tuple[str, ...] = ()
     """The levels that this source serves; empty for all of them."""
     split_of: Callable[[str], Split] = field(default=split_of)
-    """The rule that assigns a canonical key to its split."""
+    """The rule that assigns a form to its split."""
     held_out_per_level: int = HELD_OUT_PER_LEVEL
     answers: bool = True
     _made: dict[Split, Mapping[str, Sequence[Task]]] = field(default_factory=dict, init=False, repr=False)
@@ -165,6 +172,10 @@ class Procedural:
                 return Flawed(work.text(answer), answer)
         raise RuntimeError(f"no slip changes the answer of {task.question!r}; every step must matter")
 
+    def form(self, split: Split, index: int) -> str:
+        """The canonical form of that problem: what its split follows from."""
+        return _form(self._task(split, *self._place(split, index)))
+
     @property
     def _chosen(self) -> tuple[str, ...]:
         return self.chosen or tuple(self.levels)
@@ -200,7 +211,7 @@ class Procedural:
         rng = Random(f"{self.name}/{split}/{level}/{place}")
         for _ in range(MAX_REJECTIONS):
             task = self.levels[level](rng)
-            if task.key not in seen and self.split_of(f"{self.name}/{task.key}") == split:
+            if task.key not in seen and self.split_of(f"{self.name}/{_form(task)}") == split:
                 return task
         raise RuntimeError(
             f"{self.name} level {level} has too few problems for its {split} split: "

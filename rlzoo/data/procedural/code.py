@@ -46,27 +46,28 @@ def _task(points: list[int], square: int, slope: int, shift: int, family: str) -
         " ".join(f"{x}:{y}" for x, y in sorted(examples)),
         solve,
         {"tests": [[x, f(x)] for x in sorted({*points, *HIDDEN_POINTS})]},
+        form=_polynomial(square, slope, shift),
     )
 
 
 def one_number(rng: Random) -> Task:
-    """`x+7` or `4*x`, from two points."""
+    """`x+47` or `14*x`, from two points."""
     points = sorted(rng.sample(range(2, 12), 2))
     if rng.random() < 0.6:
-        return _task(points, 0, 1, rng.randint(2, 20), "shift")
-    return _task(points, 0, rng.randint(2, 9), 0, "scale")
+        return _task(points, 0, 1, rng.randint(2, 150), "shift")
+    return _task(points, 0, rng.randint(2, 20), 0, "scale")
 
 
 def near_line(rng: Random) -> Task:
-    """`3*x+2`, from neighbouring points."""
+    """`3*x+42`, from neighbouring points."""
     p = rng.randint(1, 6)
-    return _task([p, p + 1], 0, rng.randint(2, 9), rng.randint(1, 25), "line")
+    return _task([p, p + 1], 0, rng.randint(2, 9), rng.randint(1, 50), "line")
 
 
 def far_line(rng: Random) -> Task:
-    """`3*x+2`, from points two to four apart."""
+    """`3*x+42`, from points two to four apart."""
     p = rng.randint(1, 5)
-    return _task([p, p + rng.randint(2, 4)], 0, rng.randint(2, 9), rng.randint(1, 20), "line")
+    return _task([p, p + rng.randint(2, 4)], 0, rng.randint(2, 9), rng.randint(1, 50), "line")
 
 
 def parabola(rng: Random) -> Task:
