@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 
 from rlzoo.verifiers import units
-from rlzoo.verifiers.notation import as_number, as_repeating, plain
+from rlzoo.verifiers.notation import as_number, as_repeating, in_per_cent, plain
 from rlzoo.verifiers.parsing import VARIABLE
 from rlzoo.verifiers.words import NUMERALS
 
@@ -61,15 +61,19 @@ def _split(gold: str, found: str) -> tuple[tuple[str, units.Unit | None], tuple[
     """Both with their units. A letter that is not marked as text is a unit where the other side says so, or is a bare number."""
     one, other = units.split(gold), units.split(found)
     if one[1] is None and other[1] is not None:
-        one = units.split(gold, letters=True)
+        one = units.split(gold, units.ALL_LETTERS)
     elif other[1] is None and (one[1] is not None or as_number(gold) is not None):
-        other = units.split(found, letters=True)
+        other = units.split(found, units.FEW_LETTERS if one[1] is None else units.ALL_LETTERS)
     return one, other
 
 
 def _scale(gold: units.Unit | None, found: units.Unit | None) -> Fraction | None:
     """What the found value must be multiplied by to be in the expected unit; None if it can never be."""
     gold, found = gold or UNITLESS, found or UNITLESS
+    if None not in (gold.power, found.power) and gold.power != found.power:
+        return None
+    if {gold.name, found.name} & {"£"} and {gold.name, found.name} & {"pound", "pounds"}:
+        return Fraction(1)
     if gold.dimensions is not None and found.dimensions is not None:
         return found.size / gold.size if gold.dimensions == found.dimensions else None
     if gold.dimensions is None and found.dimensions is None and not units.alike(gold.name, found.name):
@@ -146,8 +150,8 @@ def _result(equation: str) -> str | None:
 
 def close(gold: str, found: str, expected: Fraction, number: Fraction) -> bool:
     """Equal, or rounded to as much where one has a decimal point, or equal but for a per cent sign: 25% for 25, never 0.25% for 0.25."""
-    if ("%" in gold) != ("%" in found) and (100 * number == expected or 100 * expected == number):
-        hundredths, whole = (number, expected) if "%" in found else (expected, number)
+    if in_per_cent(gold) != in_per_cent(found) and (100 * number == expected or 100 * expected == number):
+        hundredths, whole = (number, expected) if in_per_cent(found) else (expected, number)
         return whole == 100 * hundredths and abs(whole) >= 1
     if expected != number and ("." in gold or "." in found):
         near = abs(expected - number) <= NEAR * max(abs(expected), abs(number))
@@ -222,7 +226,7 @@ def _totals(gold: str, found: str, lenient: bool) -> Outcome | None:
         return True, ""
     sides: list[tuple[Fraction, units.Unit | None]] = []
     for known, text in zip(sums, (gold, found), strict=True):
-        value, unit = units.split(text, letters=True)
+        value, unit = units.split(text, units.ALL_LETTERS)
         number = as_number(value)
         if known is None and number is None:
             return False, ""

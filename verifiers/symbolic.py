@@ -10,7 +10,6 @@ import cmath
 import logging
 import math
 import re
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +22,9 @@ from math_verify import verify as math_verify
 from math_verify.grader import should_treat_as_complex
 from sympy.core.relational import Relational
 
-from rlzoo.verifiers.notation import REPEATING, as_repeating, clean, plain
+from rlzoo.verifiers import points
+from rlzoo.verifiers.latex import as_latex
+from rlzoo.verifiers.notation import plain
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeouts are off; the pool has its own
 
@@ -54,13 +55,12 @@ WORK = re.compile(
 )
 """Commands that ask for work; an answer is its result. Functions by name (`\\operatorname`) include sympy's matrix algebra."""
 BINOMIAL = re.compile(r"\\[dt]?binom")
-SMALL_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{\s*(?:\d{1,4}|[a-zA-Z])\s*\}\s*\{\s*(?:\d{1,4}|[a-zA-Z])\s*\}", re.ASCII)
+_SMALL = r"\{\s*(?:\d{1,4}|(?=[^{}]*[a-z])(?:\d{0,2}[a-z]|\d{1,2})(?:\s*[+-]\s*(?:\d{0,2}[a-z]|\d{1,2})){0,3})\s*\}"
+SMALL_BINOMIAL = re.compile(rf"\\[dt]?binom\s*{_SMALL}\s*{_SMALL}", re.ASCII)
 ROOT = re.compile(r"\\sqrt\s*\[([^\]]*)\]")
 SMALL_ROOT = re.compile(r"\s*(?:\d{1,3}|[a-zA-Z])\s*", re.ASCII)
 SMALL_POWER = re.compile(r"(?<!\d)(\d{1,5})\^(?:\{(\d{1,2})\}|(\d)(?!\d))", re.ASCII)
 COMMAND = re.compile(r"\\(?:begin|end)\{[a-z]*\*?\}|\\[a-zA-Z]+")
-DEGREES = re.compile(r"(\d+(?:\.\d+)?) ?\^ ?\{? ?\\circ ?\}?", re.ASCII)
-COMBINATIONS = re.compile(r"(?<![a-zA-Z\\])C_\{?(\d{1,4}|[a-z])\}?\^\{?(\d{1,4}|[a-z])\}?(?![\w^])")
 MISREAD = re.compile(r"\d\s*_|[\d.]\s*\\(?:overline|bar|dot)|\\(?:text|not|equiv|pmod|mathbb|angle|circ)(?![a-zA-Z])")
 """What the grammar reads as something else, or leaves out: `1011_2` as 1011, `0.\\overline{3}` as 0, words as nothing."""
 NORMAL = NormalizationConfig(
@@ -96,6 +96,10 @@ def same(gold: str, found: str, lenient: bool, read: bool = False) -> tuple[bool
         return False, "one is in per cent, the other is not"
     if isinstance(expected, Relational) != isinstance(answer, Relational):
         return False, "a relation is no value"
+    if points.counts(expected, answer):
+        return points.same_counts(expected, answer), ""
+    if points.imaginary(expected, answer):
+        return points.same_complex(expected, answer), ""
     if "%" not in gold + found and differ(expected, answer):
         return False, ""
     return _equal(expected, answer), ""
@@ -160,7 +164,7 @@ def _assigned(tree: Any) -> Any:
 @lru_cache(maxsize=1_024)
 def parse(text: str, lenient: bool) -> Any:
     """The sympy object that `text` writes down, nothing worked out. TooLarge or Unreadable."""
-    text = _latex(text)
+    text = as_latex(text)
     screen(text)
     normal = normalize_latex(text, NORMAL)
     screen(normal)
@@ -204,25 +208,6 @@ def _read(text: str, lenient: bool) -> Any:
         raise
     except Exception:  # some sound texts need the full prediction, which takes four times as long
         return _Reader(text, lenient, fast=False).parse(text)
-
-
-def _latex(text: str) -> str:
-    """Signs outside ASCII and the habits of plain text as LaTeX; degrees as radians, repeating decimals as fractions."""
-    text = clean(text).removesuffix(".")
-    text = REPEATING.sub(lambda found: _as_fraction(as_repeating(found[0])), text)
-    text = COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
-    text = DEGREES.sub(r"\\frac{\1\\pi}{180}", text)
-    if re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text, re.ASCII):
-        text = text.replace(",", "")
-    text = re.sub(r"(?<![\\a-zA-Z])(pi|sqrt|sin|cos|tan|ln|log|infty)(?![a-zA-Z])", r"\\\1 ", text)
-    text = re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
-    for sign, command in (("**", "^"), ("<=", r"\le "), (">=", r"\ge "), ("!=", r"\ne ")):
-        text = text.replace(sign, command)
-    return text
-
-
-def _as_fraction(value: Fraction | None) -> str:
-    return "" if value is None else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 # ---------------------------------------------------------------------------------------------------------
