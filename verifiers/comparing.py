@@ -7,11 +7,13 @@ strict refuses and lenient takes, it refuses by name. Neither takes a calculatio
 import re
 from collections.abc import Mapping, Sequence
 
+from rlzoo.verifiers import progressions
 from rlzoo.verifiers.forms import About, Form, Many, Matrix, Named, Pieces, Region, Span, Value, Words, Worked
 from rlzoo.verifiers.notation import as_number, clean, plain, strip
-from rlzoo.verifiers.parsing import ARITHMETIC, VARIABLE, readings
+from rlzoo.verifiers.parsing import ARITHMETIC, VARIABLE, as_parts, readings
 from rlzoo.verifiers.quantities import AS_WRITTEN, EQUATION, Outcome, taken, values
-from rlzoo.verifiers.words import NONE, NUMERALS, condition, folded
+from rlzoo.verifiers.regions import is_infinite
+from rlzoo.verifiers.words import NONE, NUMERALS, folded
 
 CHOICE = re.compile(r"(?:\\text\{)?\(?([A-J])\)?\.?\}?(?:[).:]?\s*\}?\s+.*|\}?)", re.DOTALL)
 OPTIONS = re.compile(r"[A-H]{2,5}")
@@ -48,6 +50,8 @@ def _same(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
         return told, ""
     if option := MARKED.fullmatch(gold):
         gold = strip(option["rest"])
+    if lenient and (told := progressions.same(gold, found)) is not None:
+        return told, "" if told else "other numbers, for some integers"
     gold, found = _for_any_integer(gold, found, lenient)
     if lenient:
         found = _shortened(gold, found)
@@ -93,13 +97,23 @@ def _shortened(gold: str, found: str) -> str:
 
 def _for_any_integer(gold: str, found: str, lenient: bool) -> tuple[str, str]:
     """Both without `k in Z`, where both have it, whatever the letter; to lenient also where one has."""
-    (any_gold, of_gold), (any_found, of_found) = condition(gold), condition(found)
+    (any_gold, of_gold), (any_found, of_found) = _any_integer(gold), _any_integer(found)
+    if lenient:
+        gold, found = progressions.members(gold), progressions.members(found)
     if of_gold and of_found:
         return strip(any_gold), strip(any_found)
     if not lenient or not (of_gold or of_found):
         return gold, found
     bare = [text if has else OTHER_LETTER.sub("k", text) for text, has in ((any_gold, of_gold), (any_found, of_found))]
     return strip(bare[0]), strip(bare[1])
+
+
+def _any_integer(text: str) -> tuple[str, bool]:
+    """An answer for any integer, with its letter as k and without the condition; whether it has one."""
+    family = None if AS_WRITTEN.search(text) else progressions.condition(text)
+    if family is None:
+        return text, False
+    return re.sub(rf"(?<![\\a-zA-Z]){family.letter}(?![a-zA-Z])", "k", family.text), True
 
 
 def forms(gold: Form, found: Form, lenient: bool, read: bool = False) -> Outcome:
@@ -234,13 +248,19 @@ def _many(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
         return False, "an ordered tuple is no set"
     if gold.kind != found.kind and kinds != {"list", "set"}:
         return taken(lenient and _ordered(gold, found, lenient, read), f"a {found.kind} for a {gold.kind}")
-    if kinds <= {"tuple", "bracket"}:
+    if kinds <= {"tuple", "bracket"} or (kinds == {"list"} and _named_once(gold) and not any(named[1:])):
         return _ordered(gold, found, lenient, read), ""
     if "set" in kinds:
         there = all(any(forms(one, other, lenient, read)[0] for other in found.items) for one in gold.items)
         back = all(any(forms(one, other, lenient, read)[0] for one in gold.items) for other in found.items)
         return there and back, ""
     return _matched(_by_name(gold.items), _by_name(found.items), lenient, read), ""
+
+
+def _named_once(many: Many) -> bool:
+    """Whether each value has a name of its own, as in `a = 1, b = 2`."""
+    names = [item.name for item in many.items if isinstance(item, Named) and re.fullmatch("[a-zA-Z]", item.name)]
+    return len(names) == len(many.items) == len(set(names))
 
 
 def _for_one(gold: Value, found: Many, lenient: bool, read: bool) -> Outcome:
@@ -342,10 +362,11 @@ def _region(form: Form, beside: Form) -> Region | None:
         return form
     if isinstance(form, Span):
         return Region((form,))
-    if isinstance(form, Many) and form.kind == "tuple" and len(form.items) == 2:
-        low, high = form.items
-        if isinstance(low, Value) and isinstance(high, Value) and isinstance(beside, Region):
-            return Region((Span(low.text, high.text, False, False),))
+    opened = isinstance(beside, Span) and not beside.low_closed and not beside.high_closed  # `]1,2[`
+    if isinstance(form, Many) and (opened or isinstance(beside, Region)):
+        parts = [as_parts(item) for item in (form.items if form.kind == "list" else (form,))]
+        spans = [part for one in parts for part in one or () if isinstance(part, Span)]
+        return Region(tuple(spans)) if spans and len(spans) == len(parts) else None
     return None
 
 
@@ -354,8 +375,8 @@ def _punctured(region: Region) -> Region | None:
     if region.holes:
         return region
     parts = [part for part in region.parts if isinstance(part, Span) and not part.low_closed and not part.high_closed]
-    lows = [part.low for part in parts if not _infinite(part.low)]
-    highs = [part.high for part in parts if not _infinite(part.high)]
+    lows = [part.low for part in parts if not is_infinite(part.low)]
+    highs = [part.high for part in parts if not is_infinite(part.high)]
     if (
         len(parts) < len(region.parts)
         or sorted(map(plain, lows)) != sorted(map(plain, highs))
@@ -363,10 +384,6 @@ def _punctured(region: Region) -> Region | None:
     ):
         return None
     return Region((Many("set", tuple(map(Value, lows))),), region.letter, holes=True)
-
-
-def _infinite(text: str) -> bool:
-    return plain(text).lstrip("+-") in ("\\infty", "inf", "oo", "infinity")
 
 
 def _matched_parts(gold: Sequence[Span | Many], found: Sequence[Span | Many], lenient: bool, read: bool) -> bool:
@@ -388,6 +405,6 @@ def _same_part(one: Span | Many, other: Span | Many, lenient: bool, read: bool) 
 
 
 def _same_end(one: str, other: str, lenient: bool, read: bool) -> bool:
-    if _infinite(one) or _infinite(other):
-        return _infinite(one) and _infinite(other) and plain(one).startswith("-") == plain(other).startswith("-")
+    if is_infinite(one) or is_infinite(other):
+        return is_infinite(one) and is_infinite(other) and plain(one).startswith("-") == plain(other).startswith("-")
     return values(one, other, lenient, read)[0]

@@ -21,10 +21,6 @@ FUNCTIONS = re.compile(
 _NUMERALS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen twenty"""
 NUMERALS = {name: number for number, name in enumerate(_NUMERALS.split())}
-CONDITION = re.compile(
-    r"\s*(?:,|;|\(|\\text\{\s*,?\s*(?:where|for|with)\s*(?:any integer|all integers?)?\s*\}|where|for)\s*"
-    r"(?P<letter>[a-z])(?:\s*\\in\s*\\mathbb\{[ZN]\}(?:[\^_]\{?[*+]\}?)?|\s*(?:\\text\{\s*)?(?:is|being)? ?(?:an|any)? ?integers?\s*\}?)\s*\)?$"
-)
 
 
 def is_words(text: str) -> bool:
@@ -48,12 +44,3 @@ def folded(text: str) -> str:
     if len(found) > 1 and MONTHS & set(found):
         found = sorted(word for word in found if word not in ("of", "on"))
     return " ".join(found) or plain(text)
-
-
-def condition(text: str) -> tuple[str, bool]:
-    """An answer for any integer, `\\pi + 2k\\pi, k \\in \\mathbb{Z}`, with its letter as k and without the condition; whether it has one."""
-    found = CONDITION.search(text)
-    if not found:
-        return text, False
-    letter = found["letter"]
-    return re.sub(rf"(?<![\\a-zA-Z]){letter}(?![a-zA-Z])", "k", text[: found.start()]), True
