@@ -7,13 +7,13 @@ strict refuses and lenient takes, it refuses by name. Neither takes a calculatio
 import re
 from collections.abc import Mapping, Sequence
 
-from rlzoo.verifiers import progressions
+from rlzoo.verifiers import clocks, progressions, words
 from rlzoo.verifiers.forms import About, Form, Many, Matrix, Named, Pieces, Region, Span, Value, Words, Worked
 from rlzoo.verifiers.notation import as_number, clean, plain, strip
 from rlzoo.verifiers.parsing import ARITHMETIC, VARIABLE, as_parts, readings
 from rlzoo.verifiers.quantities import AS_WRITTEN, EQUATION, Outcome, taken, values
 from rlzoo.verifiers.regions import is_infinite
-from rlzoo.verifiers.words import NONE, NUMERALS, folded
+from rlzoo.verifiers.words import ENDLESS, NONE, NUMERALS, folded
 
 CHOICE = re.compile(r"(?:\\text\{)?\(?([A-J])\)?\.?\}?(?:[).:]?\s*\}?\s+.*|\}?)", re.DOTALL)
 OPTIONS = re.compile(r"[A-H]{2,5}")
@@ -46,6 +46,10 @@ def _same(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
     gold, found = (strip(clean(text)) for text in (gold, found))
     if not read and plain(gold) == plain(found):
         return True, ""
+    if lenient:
+        gold, found = clocks.plain_time(gold), clocks.plain_time(found)
+        if (told := clocks.same_date(gold, found)) is not None:
+            return told, ""
     if (told := _choice(gold, found, lenient)) is not None:
         return told, ""
     if option := MARKED.fullmatch(gold):
@@ -72,7 +76,8 @@ def _choice(gold: str, found: str, lenient: bool) -> bool | None:
         and (several := OPTIONS_LIST.fullmatch(found))
     ):
         return sorted(re.findall("[A-H]", several[0])) == sorted(gold)
-    letter, given = CHOICE.fullmatch(gold), CHOICE.fullmatch(found)
+    found = re.sub(r"^(\\text\{\s*)?(?:the )?(?:option|choice|answer)\s*(?=\(?[A-J]\b)", r"\1", found, flags=re.IGNORECASE)
+    letter, given = (_letter(side) for side in (gold, found))
     if letter is None or given is None:
         return None
     alone = [len(plain(text).strip("().")) == 1 for text in (gold, found)]
@@ -82,8 +87,16 @@ def _choice(gold: str, found: str, lenient: bool) -> bool | None:
         or (lenient and all(map(max, alone, marked)))
         or (lenient and alone[0] and re.match(r"[A-J][).:]\s", found))
     ):
-        return given[1] == letter[1]
+        return given == letter
     return None
+
+
+def _letter(text: str) -> str | None:
+    """The letter of an option, alone or before the option's text."""
+    if found := MARKED.fullmatch(text):
+        return found[1] or found[2]
+    found = CHOICE.fullmatch(text)
+    return found[1] if found else None
 
 
 def _shortened(gold: str, found: str) -> str:
@@ -219,14 +232,18 @@ def _holds(step: str, value: Form) -> bool:
 
 def _words(gold: Form, found: Form, lenient: bool) -> Outcome:
     if isinstance(gold, Words) and isinstance(found, Words):
-        return gold.text == found.text, ""
+        return words.same(gold.text, found.text) or (gold.parts == found.parts != ()), ""
     if isinstance(gold, Words):
+        if gold.text == ENDLESS and isinstance(found, Value) and plain(found.text) in ("\\infty", "+\\infty"):
+            return taken(lenient, "infinity for words")
         if gold.text == NONE and isinstance(found, Many) and not found.items:
             return taken(lenient, "the empty set for words")
-        return isinstance(found, Value) and folded(found.text) == gold.text, ""
+        return isinstance(found, Value) and words.same(gold.text, folded(found.text)), ""
     assert isinstance(found, Words)
     if found.text == NONE and isinstance(gold, Many) and not gold.items:
         return taken(lenient, "words for the empty set")
+    if found.text == ENDLESS and isinstance(gold, Value) and plain(gold.text) in ("\\infty", "+\\infty"):
+        return taken(lenient, "words for infinity")
     if isinstance(gold, Value) and found.text in NUMERALS and as_number(gold.text) == NUMERALS[found.text]:
         return taken(lenient, "a number in words")
     return isinstance(gold, Value) and folded(gold.text) == found.text, "words"

@@ -15,6 +15,8 @@ class Value:
 class Words:
     text: str
     """Folded: case, articles and punctuation do not count."""
+    parts: tuple[str, ...] = ()
+    """What `and` joins, in no order."""
 
 
 @dataclass(frozen=True, slots=True)

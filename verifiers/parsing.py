@@ -20,7 +20,7 @@ from rlzoo.verifiers.forms import (
     Worked,
 )
 from rlzoo.verifiers.notation import CONDITIONAL, as_number, cut, strip, tokens
-from rlzoo.verifiers.words import INFINITY, NO_SOLUTION, NONE, folded, is_words
+from rlzoo.verifiers.words import INFINITY, NO_SOLUTION, NONE, folded, is_words, joined_words
 
 MOST = 64
 """Parts of a list or matrix that are taken apart; a longer one is a value, compared as it is."""
@@ -96,7 +96,7 @@ def _read(text: str) -> Form:
             return _read(found[1].replace("&", "").replace("\\\\", ",").strip(" ,"))
         return Value(text)
     if is_words(text):
-        return Words(folded(text))
+        return Words(folded(text), joined_words(text))
     region = _union(text)
     if region is not None:
         return region

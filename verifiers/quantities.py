@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 
 from rlzoo.verifiers import units
+from rlzoo.verifiers.clocks import CLOCK
 from rlzoo.verifiers.notation import as_number, as_repeating, in_per_cent, plain
 from rlzoo.verifiers.parsing import VARIABLE
 from rlzoo.verifiers.words import NUMERALS
@@ -16,11 +17,10 @@ Outcome = tuple[bool, str]
 """Whether two answers are equal, and a remark on why not."""
 BASE = re.compile(
     r"\(?\s*(?P<digits>[0-9A-Fa-f]{1,60}(?:\.[0-9A-Fa-f]{1,60})?)\s*\)?\s*"
-    r"(?:_\s*\{?\s*(?:\\text\{\s*)?\(?\s*(?:base\s*\}?\s*)?|\(?\s*(?:\\text\{)?\s*[(,]?\s*(?:in )?base[- ])"
+    r"(?:_\s*\{?\s*(?:\\text\{\s*)?\(?\s*(?:base\s*\}?\s*)?|\(?\s*(?:\\text\{)?\s*[(,]?\s*(?:in )?base(?:[- ]|\s*\}\s*)?)"
     r"(?P<base>\d{1,2}|[a-z]{2,12})\s*\)?\s*\}?\s*\)?\s*\}?"
 )
 BASES = {name: number for name, number in NUMERALS.items() if number >= 2}
-CLOCK = re.compile(r"(?P<hour>\d{1,2})(?::(?P<minute>[0-5]\d))?\s*(?:(?P<half>[ap])\.?\s?m\.?)?")
 RATIO = re.compile(r"[\d.]+(?:(?::|to)[\d.]+)+")
 AS_WRITTEN = re.compile(r"\\equiv|\\[pb]?mod|\.\.\.|\\gcd")
 """What is compared as text only."""
@@ -166,6 +166,8 @@ def taken(lenient: bool, what: str) -> Outcome:
 
 def _bases(gold: str, found: str, lenient: bool) -> Outcome | None:
     """Numbers with their base: `1011_2` equals neither 11 nor `1011_3`."""
+    found = re.sub(r"^0x(?=[0-9A-Fa-f]{1,60}$)(.*)", r"\1_{16}", found) if re.search(r"_\s*\{?\s*16", gold) else found
+    gold, found = (re.sub(r"^(?:\{|\\text\{)([0-9A-Fa-f]{1,60})\}(?=\s*_)", r"\1", side) for side in (gold, found))
     one, other = BASE.fullmatch(gold), BASE.fullmatch(found)
     if one is None and other is None:
         return None
