@@ -19,6 +19,11 @@ CHOICE = re.compile(r"(?:\\text\{)?\(?([A-J])\)?\.?\}?(?:[).:]?\s*\}?\s+.*|\}?)"
 OPTIONS = re.compile(r"[A-H]{2,5}")
 OPTIONS_LIST = re.compile(r"[A-H](?:(?:\s*,\s*|\s*(?:\\text\{)?(?:and|&)\}?\s*)[A-H]){1,4}|[A-H]{2,5}")
 MARKED = re.compile(r"(?:\\text\{\(([A-J])\)\s*\}|\(([A-J])\))\s*(?P<rest>.+)", re.DOTALL)
+COLUMN = re.compile(r"\\binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+"""A column of two, as some write it."""
+CONSTANT = re.compile(r"\+\s*(?:C|c|K|k|C_\{?[01]\}?|\\text\{\s*(?:constant|const\.?|C)\s*\})$")
+POINT = re.compile(r"[A-Z]'?\s*=?\s*(?=\()")
+FUNCTION = re.compile(r"(?P<name>[a-zA-Z](?:\^\{-1\}|')?)\s*\(\s*(?P<letter>[a-z])\s*\)")
 PREFIX = re.compile(r"\\text\{[^{}]*[a-zA-Z:=][^{}]*\}\s*(?=[-\d\\$(\[])")
 HEDGED = re.compile(
     r"\b(?:not|except|other|or|less|more|fewer|greater|smaller|least|most|than|over|under|between|up to|below|above)\b"
@@ -103,6 +108,10 @@ def _shortened(gold: str, found: str) -> str:
     """Without the letter of an option, and the words before a value."""
     if option := MARKED.fullmatch(found):
         found = strip(option["rest"])
+    if gold.startswith("(") and (label := POINT.match(found)):
+        found = strip(found[label.end() :])
+    if re.search(r"\+\s*C$", gold) and (constant := CONSTANT.search(found)):
+        found = f"{found[: constant.start()]}+C"
     if not gold.startswith("\\text{") and (prefix := PREFIX.match(found)) and not HEDGED.search(prefix[0]):
         found = strip(found[prefix.end() :])
     return found
@@ -198,6 +207,14 @@ def _told(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
 def _both_named(gold: Named, found: Named, lenient: bool, read: bool) -> Outcome:
     """`x = 5` and `x = 5.0`; `x = 2y` and `y = x/2` as equations; never `x = 5` and `y = 5`."""
     letters = [VARIABLE.fullmatch(name) for name in (gold.name, found.name)]
+    functions = [FUNCTION.fullmatch(name) for name in (gold.name, found.name)]
+    if lenient and all(functions) and isinstance(found.value, Value):
+        one, other = (function["letter"] for function in functions if function)
+        if one != other and functions[0] and functions[1] and functions[0]["name"] == functions[1]["name"]:
+            if re.search(rf"(?<![\\a-zA-Z]){one}(?![a-zA-Z])", found.value.text):
+                return False, f"{found.name} for {gold.name}"
+            renamed = re.sub(rf"(?<![\\a-zA-Z]){other}(?![a-zA-Z])", one, found.value.text)
+            return forms(gold.value, Value(renamed), lenient, read)
     if not all(letters) or plain(gold.name) == plain(found.name):
         return forms(gold.value, found.value, lenient, read)
     sides = [(side.name, side.value.text) for side in (gold, found) if isinstance(side.value, Value)]
@@ -250,6 +267,10 @@ def _words(gold: Form, found: Form, lenient: bool) -> Outcome:
 
 
 def _many(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
+    if isinstance(gold, Value | Many) and isinstance(found, Value | Many) and isinstance(gold, Value) != isinstance(found, Value):
+        vector, beside = (found, gold) if isinstance(gold, Value) else (gold, found)
+        if isinstance(vector, Many) and vector.kind in ("tuple", "bracket") and isinstance(beside, Value) and re.search(r"(?<![\\a-zA-Z])[jk](?![a-zA-Z])", beside.text):
+            return _vectors(gold, found, lenient)
     if isinstance(gold, Value) and isinstance(found, Many):
         return _for_one(gold, found, lenient, read)
     if isinstance(found, Value) and isinstance(gold, Many):
@@ -334,16 +355,23 @@ def _vectors(gold: Form, found: Form, lenient: bool) -> Outcome:
     """A matrix of one row or column for a tuple, or the other way round."""
     if isinstance(gold, Matrix) and isinstance(found, Many | Span) and len(gold.rows) > 1:
         items = found.items if isinstance(found, Many) else [readings(end)[-1] for end in (found.low, found.high)]
-        rows = [_entries(item) for item in items]
+        rows = [_entries(item, item) for item in items]
         if all(row is not None and len(row) == len(gold.rows[0]) for row in rows) and len(rows) == len(gold.rows):
             return forms(gold, Matrix(tuple(row for row in rows if row is not None)), lenient)
-    one, other = (_entries(side) for side in (gold, found))
+    one, other = _entries(gold, found), _entries(found, gold)
     equal = one is not None and other is not None and len(one) == len(other)
     equal = equal and all(forms(a, b, lenient)[0] for a, b in zip(one or (), other or (), strict=False))
     return taken(lenient, "a tuple for a vector") if equal else (False, "")
 
 
-def _entries(form: Form) -> tuple[Form, ...] | None:
+def _entries(form: Form, beside: Form) -> tuple[Form, ...] | None:
+    if isinstance(form, Value):
+        if column := COLUMN.fullmatch(form.text):
+            return Value(column[1]), Value(column[2])
+        from rlzoo.verifiers import symbolic
+
+        size = len(_entries(beside, beside) or ()) if not isinstance(beside, Value) else 0
+        return tuple(map(Value, symbolic.coordinates(form.text, size) or ())) or None
     if isinstance(form, Many):
         return form.items if form.kind in ("tuple", "bracket", "list") else None
     if isinstance(form, Span):

@@ -114,6 +114,7 @@ def clean(text: str) -> str:
     text = re.sub(r"(?<=\d) ?[xX] ?(?=10 ?\^)", r"\\times ", text)
     for sign, command in (("<=", r"\le "), (">=", r"\ge "), ("!=", r"\ne "), ("+/-", r"\pm "), ("+-", r"\pm ")):
         text = text.replace(sign, command)
+    text = re.sub(r"\\(?:left|right|middle)\s*\.", " ", text)
     text = SPACING.sub(lambda found: found[0] if found[0] == "\\\\" else " ", text)
     text = BOLD.sub(_letter, text)
     text = WRAPPER.sub(_marked, text)

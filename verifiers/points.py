@@ -14,7 +14,7 @@ WHOLE = frozenset("nmkrstjpqNMK")
 COUNTS = (sympy.floor, sympy.ceiling, factorial, binomial)
 LARGEST_COUNT = 13
 MOST_POINTS = 60
-CONSTANT_AT = tuple(sympy.Rational(*at) for at in ((3, 7), (11, 13), (17, 5), (29, 11), (-7, 9)))
+CONSTANT_AT = tuple(sympy.Rational(*at) for at in ((3, 7), (11, 13), (17, 5), (29, 11), (-7, 9), (-31, 7)))
 EXACT = 1e-25
 """Relative difference of values worked out to 40 digits."""
 ROUNDED = 1e-6

@@ -20,7 +20,7 @@ CONDITION = re.compile(
     r"(?:(?P<member>[a-z])\s*\\in\s*(?:\\mathbb\{(?P<set>[ZN])\}|(?P<bare>[ZN]))(?:[\^_]\s*\{?[^{}\s]{1,5}\}?)?"
     r"|(?:integers?|whole numbers?)\s*(?:values? )?(?:of )?(?P<after>[a-z])"
     r"|(?<![a-zA-Z])(?P<before>[a-z])\s*(?:is|be|being|are|=)?\s*(?:an|any|arbitrary|some)?\s*integers?"
-    r"|(?<![a-zA-Z])(?P<told>[a-z])\s*=\s*0\s*,\s*\\pm\s*1\b(?:[^a-z\\]|\\pm)*)[\s).}]*$"
+    r"|(?<![a-zA-Z])(?P<told>[a-z])\s*=\s*0\s*,\s*\\pm\s*1\b(?:[^a-z\\]|\\pm)*\.\.\.)[\s).}]*$"
 )
 """What says which letter is any integer."""
 BUILDER = re.compile(r"\\\{(?P<body>.*?)(?:\||:)(?P<rest>.*(?:\\mathbb\{[ZN]\}|integers?).*)\\\}", re.DOTALL)
@@ -58,6 +58,8 @@ def condition(text: str) -> Family | None:
     if not found:
         return None
     letter = found["member"] or found["after"] or found["before"] or found["told"]
+    if not found[0].strip() or not plain[: found.start()].strip():
+        return None
     return Family(strip(plain[: found.start()]), letter, found["set"] or found["bare"] or "Z")
 
 

@@ -136,6 +136,30 @@ def same_equation(gold: str, found: str, lenient: bool) -> tuple[bool, str]:
     return _equal(one, other * factor), ""
 
 
+def coordinates(text: str, size: int) -> tuple[str, ...] | None:
+    """The entries of a vector written with the unit vectors i, j and k; None for anything else."""
+    try:
+        tree = parse(text, True)
+    except ValueError:
+        return None
+    letters = {symbol.name: symbol for symbol in tree.free_symbols} if isinstance(tree, sympy.Expr) else {}
+    names = ("i", "j", "k")[:size]
+    if size not in (2, 3) or not letters or not letters.keys() <= set(names) or not letters.keys() & {"j", "k"}:
+        return None
+    nowhere = dict.fromkeys(letters.values(), 0)
+    entries = [tree.subs(nowhere | {letters[name]: 1}) if name in letters else sympy.Integer(0) for name in names]
+    rest = sympy.expand(tree - sum(entry * letters[name] for name, entry in zip(names, entries, strict=True) if name in letters))
+    return tuple(sympy.latex(entry) for entry in entries) if rest == 0 else None
+
+
+def same_antiderivative(gold: str, found: str) -> bool:
+    """Whether two expressions without their `+ C` differ by a constant."""
+    try:
+        return points.constant_apart(parse(gold, True), parse(found, True))
+    except ValueError:
+        return False
+
+
 def differ(one: Any, other: Any) -> bool:
     """Whether two expressions have clearly different values at some point: cheap, and true of most wrong answers. Telling that
     expressions are equal may take sympy seconds, and so may failing to."""
