@@ -64,6 +64,16 @@ def imaginary(one: Any, other: Any) -> bool:
     return {letter.name for letter in one.free_symbols | other.free_symbols} == {"i"}
 
 
+def unfinished(tree: Any) -> bool:
+    """Whether a complex number is still to be worked out: powers of it, products of two, a division by it."""
+    for node in sympy.preorder_traversal(tree):
+        if isinstance(node, sympy.Pow) and node.base.free_symbols and node.exp != 1:
+            return True
+        if isinstance(node, sympy.Mul) and sum(bool(part.free_symbols) and not part.has(sympy.exp) for part in node.args) > 1:
+            return True
+    return False
+
+
 def same_complex(one: Any, other: Any) -> bool:
     """Whether two numbers are equal with `i` as the imaginary unit."""
     rounded = one.has(sympy.Float) or other.has(sympy.Float)

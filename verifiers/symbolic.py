@@ -99,6 +99,8 @@ def same(gold: str, found: str, lenient: bool, read: bool = False) -> tuple[bool
     if points.counts(expected, answer):
         return points.same_counts(expected, answer), ""
     if points.imaginary(expected, answer):
+        if points.unfinished(answer) and not points.unfinished(expected):
+            return False, "a calculation that is not carried out"
         return points.same_complex(expected, answer), ""
     if "%" not in gold + found and differ(expected, answer):
         return False, ""
@@ -259,7 +261,7 @@ def screen(text: str) -> None:
     if not all(SMALL_ROOT.fullmatch(index) for index in ROOT.findall(text)):
         raise TooLarge("a root whose index is no small number")
     _screen_depth(text)
-    bare = COMMAND.sub("", text.replace(" ", ""))
+    bare = COMMAND.sub("", re.sub(r"\\(?:cdot|times)(?![a-zA-Z])", "*", text.replace(" ", "")))
     _screen_factorials(bare)
     _screen_powers(bare)
 
