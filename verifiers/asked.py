@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rlzoo.types import Problem
-from rlzoo.verifiers import comparing
+from rlzoo.verifiers import comparing, units
 from rlzoo.verifiers.concluded import MATH, inner
 from rlzoo.verifiers.notation import FRACTION, MIXED, POWER_OF_TEN, as_number, clean, plain, strip
 
@@ -211,7 +211,7 @@ def _rational(gold: str, found: str) -> str | None:
 
 def _scientific(gold: str, found: str) -> str | None:
     def normal(text: str) -> bool:
-        bare = POWER_OF_TEN.fullmatch(plain(re.sub(r"\s*\\text\{[^{}]*\}.*$", "", text)))
+        bare = POWER_OF_TEN.fullmatch(plain(units.split(text)[0]))
         return bare is not None and 1 <= abs(float(bare["top"])) < 10
 
     return "not in scientific notation" if normal(gold) and re.fullmatch(r"[-\d.,\s]+|.*10\s*\^.*", found) and not normal(found) else None

@@ -22,6 +22,10 @@ MARKED = re.compile(r"(?:\\text\{\(([A-J])\)\s*\}|\(([A-J])\))\s*(?P<rest>.+)", 
 COLUMN = re.compile(r"\\binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 """A column of two, as some write it."""
 CONSTANT = re.compile(r"\+\s*(?:C|c|K|k|C_\{?[01]\}?|\\text\{\s*(?:constant|const\.?|C)\s*\})$")
+REPEATED = re.compile(
+    r"\s*,?\s*(?:\\text\{\s*)?\(?\s*(?:\\text\{\s*)?(?:(?:a )?(?:double|repeated|triple) (?:real )?(?:root|solution|zero)|(?:with |of )?multiplicity \}?\s*\d)\s*\}?\s*\)?\s*\}?$"
+)
+"""How often a root counts, behind it."""
 POINT = re.compile(r"[A-Z]'?\s*=?\s*(?=\()")
 FUNCTION = re.compile(r"(?P<name>[a-zA-Z](?:\^\{-1\}|')?)\s*\(\s*(?P<letter>[a-z])\s*\)")
 PREFIX = re.compile(r"\\text\{[^{}]*[a-zA-Z:=][^{}]*\}\s*(?=[-\d\\$(\[])")
@@ -110,6 +114,7 @@ def _shortened(gold: str, found: str) -> str:
         found = strip(option["rest"])
     if gold.startswith("(") and (label := POINT.match(found)):
         found = strip(found[label.end() :])
+    found = REPEATED.sub("", found)
     if re.search(r"\+\s*C$", gold) and (constant := CONSTANT.search(found)):
         found = f"{found[: constant.start()]}+C"
     if not gold.startswith("\\text{") and (prefix := PREFIX.match(found)) and not HEDGED.search(prefix[0]):

@@ -60,6 +60,7 @@ CHECKED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """How a paragraph begins that follows an answer."""
+PROOF = re.compile(r"^\W*proof\b", re.IGNORECASE | re.MULTILINE)
 TAKEN_BACK = re.compile(r"\b(?:wait|actually|mistake|wrong|incorrect|instead|oops|hmm|fails?|contradict\w*|extraneous|rejected?|not|however|but)\b", re.IGNORECASE)
 UNSURE = re.compile(
     r"\?|\b(?:maybe|perhaps|wait|hmm|not|isn't|doesn't|unsure|guess|suppose|assume|assuming|mistake|wrong|could be|might|either|let's|let me|try)\b", re.IGNORECASE
@@ -113,6 +114,9 @@ def trimmed(text: str) -> str:
 def conclusion(response: str) -> str | None:
     """The one value that a response's end states; None where it is unfinished, in doubt, or says several things."""
     text = _without_asides(response.rstrip()[-LAST:])
+    proof = PROOF.search(response)
+    if proof and response[: proof.start()].strip():
+        return _ending(_without_asides(response[: proof.start()].rstrip()[-LAST:])) or _ending(text)
     found = _ending(text)
     if found is not None:
         return found
@@ -232,7 +236,7 @@ def _sentence(paragraph: str) -> str | None:
 
 def _formula(sentence: str) -> str | None:
     """The signs that end a sentence, if they are more than a number and words lead up to them."""
-    bare = re.sub(r"[.!\s*_]+$", "", sentence)
+    bare = re.sub(r"[.!\s*_]+$", "", re.sub(r"\*\*", "", sentence))
     found = FORMULA.search(bare[-LONGEST_FORMULA:])
     if found is None:
         return None

@@ -25,7 +25,7 @@ REPEATING = re.compile(
 )
 ONGOING = re.compile(
     r"(?P<sign>[+-]?)(?P<whole>\d{0,30})\.(?P<once>\d{0,30}?)"
-    r"(?:(?P<digit>\d)(?P=digit){2,30}|(?P<block>\d{2,12})(?P=block){1,15})\.\.\.",
+    r"(?:(?P<digit>\d)(?P=digit){1,30}|(?P<block>\d{2,12})(?P=block){1,15})\.\.\.",
     re.ASCII,
 )
 TEXT = r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|operatorname|boldsymbol|bm|emph|underline)\*?"

@@ -288,8 +288,8 @@ def _union(text: str) -> Region | Named | None:
             return Region((Span(low.text, high.text, False, False),), letter)
         if isinstance(inner, Region):
             return replace(inner, letter=letter)
-        if isinstance(inner, Many) and inner.kind == "set":
-            return Named(letter, inner)
+        if isinstance(inner, Many) and (inner.kind == "set" or text.startswith("{")):
+            return Named(letter, replace(inner, kind="set"))
         return Region((inner,), letter) if isinstance(inner, Span) else None
     return None
 
