@@ -13,7 +13,7 @@ PHRASE = re.compile(
     r"|^[ \t]{0,8}[#*_]{0,8}[ \t]{0,8}(?P<heading>(?:the )?(?:final )?answers?)(?: is)?[ \t:*_]{0,8}$"
     r"|^[ \t]{0,8}A: (?=\S{1,20}[ \t]*$)"
     r"|^[ \t]{0,8}[*_]{0,2}(?:Solution|Result)s?[*_]{0,2}:[*_]{0,2} (?=[^\n]{1,60}\s*\Z)"
-    r"|(?:答案(?:是|为|：|:)|(?:ответ|respuesta|réponse|antwort|risposta|resposta)\s*(?:\*\*)?\s*(?::|is|es|ist|est)))",
+    r"|(?:答案(?:是|为|：|:)|(?:ответ|respuesta|réponse|antwort|risposta|resposta)\s*(?:\*\*)?\s*(?::|：|(?:ist|est|is|es|é|è|lautet)\b)|答え(?:は|：|:)))",
     re.IGNORECASE | re.MULTILINE,
 )
 """An announcement; `heading`: one that is a line of its own, with the answer below."""

@@ -84,13 +84,21 @@ def final_answer(response: str) -> str | None:
     if boxed is None and box_at >= 0:
         return None
     if boxed:
-        return _afterwards(response, box_at) or boxed
+        return _afterwards(response, box_at) or f"{boxed}{_unit_of(response, box_at, boxed)}"
     said, marked = announced.answer(response), _marked(response)
     if said is not None and (marked is None or not marked.certain or said[1] > marked.at):
         return said[0]
     if marked is not None:
         return marked.text or None
     return concluded.conclusion(response)
+
+
+def _unit_of(response: str, box_at: int, boxed: str) -> str:
+    """The unit that stands right behind a box with a number in it: `$\\boxed{5}$ hours`."""
+    if not re.fullmatch(r"-?\d[\d.,]*", boxed):
+        return ""
+    behind = response[response.find("}", box_at) + 1 :]
+    return concluded.unit_behind(re.sub(r"^\s*(?:\$+|\\[)\]])?\s*(?:\\(?:text|mathrm)\{)?", "", behind[:100]))
 
 
 def _afterwards(response: str, box_at: int) -> str | None:

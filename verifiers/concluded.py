@@ -6,6 +6,7 @@ A sentence is trusted only where it says one thing: what is bold, a formula or v
 import re
 
 from rlzoo.verifiers import units
+from rlzoo.verifiers.notation import clean
 
 END = re.compile(
     r"(?<![ap])(?<![ap]\.m)(?<!\.\.)(?<!\bSt)(?<!\bMr)(?<!\bMrs)(?<!\bapprox)(?:[.?。]|(?<![\d)])!)(?=\s|$|\*|\"|')"
@@ -43,7 +44,20 @@ BOUND = re.compile(
     r"\b(?:less|more|fewer|greater|at least|at most|over|under|nearly|almost|up to)(?: than)?(?: or equal to)? [$€£]?\d"
 )
 """A number that is only a bound of the value."""
-THEREFORE = re.compile(r"\W*(?:therefore|thus|so|hence|finally|altogether|in total|in conclusion)\b", re.IGNORECASE)
+THEREFORE = re.compile(
+    r"\W*(?:(?:therefore|thus|so|hence|finally|altogether|in total|in conclusion|also|somit|daher|folglich|donc|ainsi|por (?:lo )?tanto|portanto|logo|así|entonces|quindi|"
+    r"dunque|итак|следовательно|поэтому)\b|因此|所以|故|したがって|よって)",
+    re.IGNORECASE,
+)
+BESIDE = re.compile(
+    r"(?<=[\w)$%°!²³*])\s*(?:,\s*|\()(?:which (?:occurs|happens)|attained|reached|achieved|occurr\w+|obtained|when|where|at|if|since|because|as)\b.*$"
+)
+"""What is said beside a value: where a maximum is attained."""
+IS_A = re.compile(r"\b(?:is|be|are|was|falls on|lands on)\s+(?:an?\s+|the\s+|on\s+)?(?P<word>[A-Za-z][a-z-]+)\s*[.!]*$")
+COMMENT = re.compile(r"(?:in)?correct|right|wrong|valid|consistent|reasonable|satisfied|verified|done|complete|solved|possible|impossible|unique|confirmed|clear|needed|as|follows|below|above")
+AGREED = re.compile(r"(?:\W|therefore|so|thus|hence)*\b(?P<word>yes|no)\b\**\s*[,.:;!—–-]", re.IGNORECASE)
+RATIO = re.compile(r"\bratio\b.*?(?P<ratio>\d+(?:\.\d+)?(?:\s*(?::|\bto\b)\s*\d+(?:\.\d+)?){1,3})[.!\s*]*$", re.IGNORECASE | re.DOTALL)
+O_CLOCK = re.compile(r"\b\d{1,2}(?::\d\d)?\s?(?:[ap]\.?m\b\.?)|\b\d{1,2}:\d\d\b(?!:)", re.IGNORECASE)
 NUMBER = re.compile(r"(?<![\w.])[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?(?![\w])")
 LABEL = re.compile(r"^(?:[-*+>]\s+|\d+[.)]\s+(?=\S+\s))?(?:(?:\*\*)?Step \d+(?:\*\*)?[:.](?:\*\*)?\s*)?")
 LAST = 2_000
@@ -72,11 +86,11 @@ OUTCOME = re.compile(
     re.IGNORECASE,
 )
 """Words at the end of a sentence that are an answer."""
-_SIGN = r"[-−+–*/·⋅×÷^=<>≤≥≠≈±∓∈∪∩∞πθ√∛∅°%!|,;:(){}\[\]⟨⟩⌊⌋⌈⌉²³¹⁰⁴⁵⁶⁷⁸⁹⁻ⁿ₀₁₂₃₄₅₆₇₈₉½¼¾⅓⅔∖.$€£ ]"
-_WORD = r"(?:sqrt|sin|cos|tan|ln|log|pi|or|and|mod|[a-zA-Z](?![a-zA-Z'’]))"
+_SIGN = r"[-−+–*/·⋅×÷^=<>≤≥≠≈±∓∈∪∩∞πθ√∛∅°%!|,;:(){}\[\]⟨⟩⌊⌋⌈⌉²³¹⁰⁴⁵⁶⁷⁸⁹⁻ⁿ₀₁₂₃₄₅₆₇₈₉½¼¾⅓⅔∖.$€£… ]"
+_WORD = r"(?:sqrt|sin|cos|tan|ln|log|pi|or|and|mod|[a-zA-Z]['’]?(?![a-zA-Z'’]))"
 FORMULA = re.compile(rf"(?<![\w'’])(?:\d|{_SIGN}|(?<![a-zA-Z]){_WORD}|(?<=\d){_WORD})+$")
 """What ends a sentence and is written in signs."""
-SHOWN = re.compile(r"[=<>≤≥≠±∈∪∞{(\[√π/^²³∅]|\d ?[:×·+] ?\d|\d [-−] \d|[a-z]\s?[-+−]\s?\d")
+SHOWN = re.compile(r"[₀-₉…=<>≤≥≠±∈∪∞{(\[√π/^²³∅]|\d ?[:×·+] ?\d|\d [-−] \d|[a-z]\s?[-+−]\s?\d")
 """What a formula has and a number has not."""
 CUE = re.compile(
     r"(?:^|[:∴⇒→]|\b(?:is|are|was|be|equals?|when|for|with|where|so|thus|hence|therefore|gets?|gives?|becomes?|satisfy|satisfies|if|exactly|precisely|only|have|has|by|at|that|in|to|and|or))\s*$",
@@ -90,6 +104,9 @@ ITEM_NAMED = re.compile(r"\s*(?:[-*•+]|\d+[.)])\s+\**\s*\$?\s*(?P<named>[^\n=$
 """An item of a list that says what one letter is."""
 ASSIGNED = re.compile(rf"[a-zA-Z](?:\([^()]*\))?\s*=\s*{NUMBER.pattern}")
 LONGEST_FORMULA = 200
+_UNIT = r"(?:(?:square|cubic|sq\.?|cu\.?)\s)?[a-zA-Z°]{1,12}(?:[²³]|\^\{?[23]\}?|\s(?:squared|cubed))?"
+MEASURED = re.compile(rf"\s*({_UNIT}(?:\s?(?:/|\bper\b)\s?{_UNIT})?)(?![a-zA-Z])")
+BEHIND_FORMULA = re.compile(r"\s+((?:square |cubic |sq\.? )?[a-z]{1,12}(?:\s?[²³]|\^[23])?)$")
 
 
 def inner(math: re.Match[str]) -> str:
@@ -108,11 +125,12 @@ def trimmed(text: str) -> str:
     text = re.sub(r"\*\*|__|`|[\u2600-\u27bf\U0001f300-\U0001faff]", "", text).strip().rstrip(".,;*_").strip()
     if math := MATH.fullmatch(text):
         return inner(math)
-    return text.lstrip(" :*").rstrip("\r").strip()
+    return re.sub(r"(?:です|になります)$", "", text.lstrip(" :*").rstrip("\r").strip())
 
 
 def conclusion(response: str) -> str | None:
     """The one value that a response's end states; None where it is unfinished, in doubt, or says several things."""
+    response = response.replace("...", "…")
     text = _without_asides(response.rstrip()[-LAST:])
     proof = PROOF.search(response)
     if proof and response[: proof.start()].strip():
@@ -175,6 +193,8 @@ def _named_items(text: str) -> str | None:
 
 def _bold(line: str) -> str | None:
     """What a last line has in bold or as code; nothing where it has none, and an empty text where that is no answer."""
+    if agreed := AGREED.match(line):
+        return agreed["word"]
     spans = [span for span in BOLD.finditer(line) if not _label(line, span)]
     if not spans:
         return None
@@ -207,14 +227,20 @@ def _sentence(paragraph: str) -> str | None:
     """What the last sentence of a line says."""
     ends = [end.end() for end in END.finditer(paragraph) if end.end() < len(paragraph.rstrip("*_ "))]
     sentence = paragraph[ends[-1] :].strip() if ends else paragraph
+    sentence = BESIDE.sub("", sentence)
     if (outcome := OUTCOME.search(sentence.rstrip("*_ "))) and not UNSURE.search(sentence[: outcome.start()]):
         return outcome[0].rstrip(". ")
+    if (word := _word(sentence)) is not None:
+        return word
     words = len(re.findall(r"[^\W\d_]{2,}", MATH.sub(" ", sentence)))
     if DOUBT.search(sentence) or words < (1 if THEREFORE.match(sentence) else 2):
         return _formula(sentence) if words == 1 and not DOUBT.search(sentence) else None
     formulas = list(MATH.finditer(sentence))
     if formulas:
         last = formulas[-1]
+        joined = all(JOIN.fullmatch(sentence, one.end(), other.start()) for one, other in zip(formulas, formulas[1:], strict=False))
+        if joined and len(formulas) > 1 and not sentence[last.end() :].strip(" .!*。") and all("=" in formula[0] for formula in formulas):
+            return ", ".join(map(inner, formulas))
         alone = len(formulas) == 1 and not NUMBER.search(MATH.sub(" ", sentence))
         behind = UNIT.fullmatch(sentence[last.end() :])
         told = re.search(r"\b(?:is|are|equals?|of|be)\s*$", sentence[: last.start()]) and behind is not None
@@ -223,6 +249,11 @@ def _sentence(paragraph: str) -> str | None:
         return f"{value} {unit}".strip() if value is not None else None
     if (shown := _formula(sentence)) is not None and not ASSIGNED.fullmatch(shown):
         return shown
+    times = O_CLOCK.findall(sentence)
+    if len(times) == 1:
+        return str(times[0])
+    if ratio := RATIO.search(sentence):
+        return ratio["ratio"]
     for cut in [*reversed(list(CONCLUSION.finditer(sentence))), None]:
         tail = sentence[cut.end() :] if cut else sentence
         numbers = NUMBER.findall(tail)
@@ -230,13 +261,39 @@ def _sentence(paragraph: str) -> str | None:
         if len(pairs) == 1 and len(numbers) == len(NUMBER.findall(pairs[0])):
             return str(pairs[0])
         if numbers:
-            return str(numbers[0]) if len(numbers) == 1 and not BOUND.search(tail) else None
+            if len(numbers) > 1 or BOUND.search(tail):
+                return None
+            return f"{numbers[0]}{unit_behind(tail[tail.rfind(numbers[0]) + len(numbers[0]) :])}"
     return None
+
+
+def _word(sentence: str) -> str | None:
+    """The word that a sentence without numbers comes to: `it is a Tuesday`, `yes, it is`."""
+    if re.search(r"\d", sentence) or UNSURE.search(sentence.replace("not", "") if AGREED.match(sentence) else sentence):
+        return None
+    if agreed := AGREED.match(sentence):
+        return agreed["word"]
+    found = IS_A.search(sentence.replace("*", ""))
+    return found["word"] if found and not COMMENT.fullmatch(found["word"].lower()) else None
+
+
+def unit_behind(tail: str) -> str:
+    """The unit with which the text behind a number begins, with a space before it; nothing where there is none, or dollars."""
+    behind = MEASURED.match(tail[:80].replace("*", ""))
+    if behind is None:
+        return ""
+    known = units.split(clean(f"1 {behind[1]}"), units.FEW_LETTERS)[1]
+    if known is None or known.dimensions == units.KNOWN["dollars"][0]:
+        return ""
+    return f" {behind[1]}" if known.dimensions is not None or known.times != 1 or (known.power or 1) > 1 else ""
 
 
 def _formula(sentence: str) -> str | None:
     """The signs that end a sentence, if they are more than a number and words lead up to them."""
     bare = re.sub(r"[.!\s*_]+$", "", re.sub(r"\*\*", "", sentence))
+    unit = BEHIND_FORMULA.search(bare)
+    if unit is not None and (unit[1].split()[-1].lower() in units.KNOWN or "unit" in unit[1]):
+        bare = bare[: unit.start()]
     found = FORMULA.search(bare[-LONGEST_FORMULA:])
     if found is None:
         return None
@@ -245,9 +302,11 @@ def _formula(sentence: str) -> str | None:
     before = bare[: len(bare) - len(found[0])]
     if DOUBT.search(before) or not re.search(r"\d|[∅∞π]", formula) or not SHOWN.search(formula):
         return None
-    if not CUE.search(before.rstrip("*_ ")) and not found[0].lstrip().startswith(("=", ":")):
+    if not CUE.search(before.rstrip("*_ ,;")) and not found[0].lstrip().startswith(("=", ":")):
         return None
-    return formula if formula.count("(") == formula.count(")") else None
+    if formula.count("(") != formula.count(")"):
+        return None
+    return f"{formula} {unit[1]}" if unit is not None and len(bare) == unit.start() else formula
 
 
 def _value(formula: str) -> str | None:

@@ -3,7 +3,7 @@ r"""The habits of plain text and of other notations as the LaTeX that the gramma
 import re
 from fractions import Fraction
 
-from rlzoo.verifiers.notation import REPEATING, as_repeating, clean
+from rlzoo.verifiers.notation import ONGOING, REPEATING, as_repeating, clean
 
 DEGREES = re.compile(r"(\d+(?:\.\d+)?) ?\^ ?\{? ?\\circ ?\}?", re.ASCII)
 _SMALL = r"\{?(\d{1,4}|[a-z]|\d[a-z]|[a-z][+-]\d{1,2})\}?"
@@ -24,8 +24,9 @@ RATIO_OF_FUNCTIONS = re.compile(r"(\\(?:sin|cos|tan|ln|log|lg))\s*\{?\s*(\d{0,2}
 
 def as_latex(text: str) -> str:
     """Signs outside ASCII and the habits of plain text as LaTeX; degrees as radians, repeating decimals as fractions."""
-    text = clean(text).removesuffix(".")
-    text = REPEATING.sub(lambda found: _as_fraction(as_repeating(found[0])), text)
+    text = re.sub(r"(?<!\.)\.$", "", clean(text))
+    for repeating in (REPEATING, ONGOING):
+        text = repeating.sub(lambda found: _as_fraction(as_repeating(found[0])), text)
     text = COMBINATIONS[0].sub(r"\\binom{\1}{\2}", text)
     text = COMBINATIONS[1].sub(lambda found: f"\\binom{{{found[1] or found[2]}}}{{{found[3]}}}", text)
     text = COMBINATIONS[2].sub(r"\\binom{\1}{\2}", text)

@@ -252,7 +252,7 @@ def strip(text: str) -> str:
         text = text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == "$" else text.removesuffix("$")
         text = re.sub(r"(?<![\\.,])[.,;:]+$(?<!\.\.)|\\\\$", "", text).strip()
         text = re.sub(
-            r"^(?:=|\\(?:therefore|Rightarrow|implies|approx|sim)(?![a-zA-Z])|[~≈]|\\text\{(?:about|approximately|approx\.?)\}|about )\s*",
+            r"^(?:=|\\(?:therefore|Rightarrow|implies|approx|sim)(?![a-zA-Z])|[~≈]|\\text\{(?:about|approximately|approx\.?)\}|about |(?:all|any|every) (?=[a-z] ?(?:[<>]|\\[lg]e|\\in)))\s*",
             "",
             text,
         )
