@@ -27,13 +27,16 @@ LOWEST = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 RADICAL = re.compile(
-    r"radical form|simplified radical|simplest (?:surd )?form|rationali[sz]e|rational denominator|(?:^|[.!?:;,]\s+)simplify\b", re.IGNORECASE | re.MULTILINE
+    r"radical form|simplified radical|simplest (?:surd )?form|rationali[sz]e|rational denominator|(?:^|[.!?:;,]\s+)simplify\b",
+    re.IGNORECASE | re.MULTILINE,
 )
 RATIONAL = re.compile(r"rationali[sz]e|rational denominator|simplest radical form", re.IGNORECASE)
 SCIENTIFIC = re.compile(r"scientific notation", re.IGNORECASE)
 MIXED_NUMBER = re.compile(r"(?:as|to) an? (?:simplified )?mixed (?:number|fraction)", re.IGNORECASE)
 IMPROPER = re.compile(r"(?:as|to) an? (?:simplified )?improper fraction", re.IGNORECASE)
-DECIMAL = re.compile(r"(?:as|to|in) (?:an? )?(?:exact |repeating |recurring |terminating |finite )*decimal\b(?! places)", re.IGNORECASE)
+DECIMAL = re.compile(
+    r"(?:as|to|in) (?:an? )?(?:exact |repeating |recurring |terminating |finite )*decimal\b(?! places)", re.IGNORECASE
+)
 COMMON = re.compile(r"(?:as|to) an? (?:\w+ ){0,2}fraction", re.IGNORECASE)
 PER_CENT = re.compile(r"(?:as|to|in) (?:an? )?per ?cent(?:age)?\b", re.IGNORECASE)
 SLOPE = re.compile(r"slope[- ]intercept|in the form \$?\\?\(?\s*y\s*=\s*m\s*x", re.IGNORECASE)
@@ -49,7 +52,9 @@ TASK = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """A question that shows what it wants in another form."""
-OPTION = re.compile(r"(?:\\(?:textbf|text|mathrm|mathbf)\{\s*)?(?:\((?P<round>[A-J])\)|(?:(?<=\n)|(?<=\s))(?P<plain>[A-J])[.)](?=\s))\s*\}?(?:\\ |~)?")
+OPTION = re.compile(
+    r"(?:\\(?:textbf|text|mathrm|mathbf)\{\s*)?(?:\((?P<round>[A-J])\)|(?:(?<=\n)|(?<=\s))(?P<plain>[A-J])[.)](?=\s))\s*\}?(?:\\ |~)?"
+)
 PRIME_POWER = re.compile(r"(\d{1,12})(?:\^\{?\d{1,3}\}?)?", re.ASCII)
 DENOMINATOR = re.compile(r"\\frac\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}\{[^{}]*\\sqrt|/\s*\(?\s*[\d\s]*\\?sqrt")
 ROOT_OF = re.compile(r"\\sqrt\s*\{\s*(\d{1,12})\s*\}")
@@ -72,16 +77,25 @@ def fault(asked: str, gold: str, found: str) -> str | None:
     if not asked or plain(gold) == plain(found):
         return None
     one, other = _value(gold), _value(found)
-    if SLOPE.search(asked) and re.match(r"y\s*=", strip(clean(gold))) and not re.match(r"y\s*=", strip(clean(found))) and "=" in found:
+    if (
+        SLOPE.search(asked)
+        and re.match(r"y\s*=", strip(clean(gold)))
+        and not re.match(r"y\s*=", strip(clean(found)))
+        and "=" in found
+    ):
         return "not in the form y = mx + b"
     if GENERAL.search(asked) and re.match(r"y\s*=", strip(clean(found))) and not re.match(r"y\s*=", strip(clean(gold))):
         return "not in the form Ax + By = C"
     for pattern, check in CHECKS:
         if pattern.search(asked) and (told := check(one, other)):
             return told
-    if TASK.search(asked) and not _options(asked) and as_number(other) is None and plain(one) != plain(other):
-        if any(plain(other) == plain(inner(formula)) for formula in MATH.finditer(asked)):
-            return "repeats what the question asks to be written in another way"
+    formulas = (
+        [plain(inner(formula)) for formula in MATH.finditer(asked)]
+        if TASK.search(asked) and not _options(asked)
+        else []
+    )
+    if as_number(other) is None and plain(one) != plain(other) and plain(other) in formulas:
+        return "repeats what the question asks to be written in another way"
     return None
 
 
@@ -113,7 +127,10 @@ def _options(asked: str) -> dict[str, str]:
     ends = [place.start() for place in places[1:]] + [len(asked)]
     texts = [asked[place.end() : end] for place, end in zip(places, ends, strict=True)]
     return {
-        name: re.sub(r"(?:\\q?quad|\\\\|[\s,;.])+$", "", text.partition("\n")[0] if name == names[-1] else text).strip().strip("$").strip()
+        name: re.sub(r"(?:\\q?quad|\\\\|[\s,;.])+$", "", text.partition("\n")[0] if name == names[-1] else text)
+        .strip()
+        .strip("$")
+        .strip()
         for name, text in zip(names, texts, strict=True)
     }
 
@@ -122,7 +139,11 @@ def _value(text: str) -> str:
     """An answer without what names it: what follows its last equals sign, if it has one value."""
     text = strip(clean(text))
     left, sign, right = text.rpartition("=")
-    return strip(right) if sign and "," not in text and "\\begin" not in text and not re.search(r"[<>]|\\[lg]e", text) and left else text
+    return (
+        strip(right)
+        if sign and "," not in text and "\\begin" not in text and not re.search(r"[<>]|\\[lg]e", text) and left
+        else text
+    )
 
 
 def _tree(text: str) -> Any:
@@ -184,23 +205,35 @@ def _expanded(gold: str, found: str) -> str | None:
 def _primes(gold: str, found: str) -> str | None:
     import sympy
 
-    sides = [[PRIME_POWER.fullmatch(part.strip()) for part in re.split(r"\\cdot|\\times|\*", side)] for side in (gold, found)]
+    sides = [
+        [PRIME_POWER.fullmatch(part.strip()) for part in re.split(r"\\cdot|\\times|\*", side)] for side in (gold, found)
+    ]
     prime = [all(part is not None and sympy.isprime(int(part[1])) for part in side) for side in sides]
     return "no product of primes" if prime[0] and not prime[1] else None
 
 
 def _lowest(_: str, found: str) -> str | None:
     bare = re.sub(r"\\text\{[^{}]*\}", "", found).replace(" ", "")
-    parts = FRACTION.fullmatch(bare) or MIXED.fullmatch(bare) or re.fullmatch(r"[+-]?(?P<top>\d{1,60})/(?P<bottom>\d{1,60})", bare)
+    parts = (
+        FRACTION.fullmatch(bare)
+        or MIXED.fullmatch(bare)
+        or re.fullmatch(r"[+-]?(?P<top>\d{1,60})/(?P<bottom>\d{1,60})", bare)
+    )
     if not parts:
         return None
-    return "not in lowest terms" if math.gcd(int(parts["top"]), int(parts["bottom"])) > 1 or int(parts["bottom"]) == 1 else None
+    return (
+        "not in lowest terms"
+        if math.gcd(int(parts["top"]), int(parts["bottom"])) > 1 or int(parts["bottom"]) == 1
+        else None
+    )
 
 
 def _radical(gold: str, found: str) -> str | None:
     def square_free(text: str) -> bool:
         roots = [int(root) for root in ROOT_OF.findall(text)]
-        return not any(root % (side * side) == 0 for root in roots for side in range(2, min(math.isqrt(root), 2_000) + 1))
+        return not any(
+            root % (side * side) == 0 for root in roots for side in range(2, min(math.isqrt(root), 2_000) + 1)
+        )
 
     return "a root that can be simplified" if square_free(gold) and not square_free(found) else None
 
@@ -214,7 +247,11 @@ def _scientific(gold: str, found: str) -> str | None:
         bare = POWER_OF_TEN.fullmatch(plain(units.split(text)[0]))
         return bare is not None and 1 <= abs(float(bare["top"])) < 10
 
-    return "not in scientific notation" if normal(gold) and re.fullmatch(r"[-\d.,\s]+|.*10\s*\^.*", found) and not normal(found) else None
+    return (
+        "not in scientific notation"
+        if normal(gold) and re.fullmatch(r"[-\d.,\s]+|.*10\s*\^.*", found) and not normal(found)
+        else None
+    )
 
 
 def _has(pattern: str, told: str) -> Callable[[str, str], str | None]:
@@ -244,7 +281,10 @@ CHECKS: tuple[tuple[re.Pattern[str], Callable[[str, str], str | None]], ...] = (
     (RADICAL, _radical),
     (RATIONAL, _rational),
     (SCIENTIFIC, _scientific),
-    (MIXED_NUMBER, _has(r"[+-]?\\frac\s*\{\s*\d+\s*\}\s*\{\s*\d+\s*\}|[+-]?\d+\s*/\s*\d+|" + _POINT, "no mixed number")),
+    (
+        MIXED_NUMBER,
+        _has(r"[+-]?\\frac\s*\{\s*\d+\s*\}\s*\{\s*\d+\s*\}|[+-]?\d+\s*/\s*\d+|" + _POINT, "no mixed number"),
+    ),
     (IMPROPER, _has(r"[+-]?\d+\s*\\frac.*|[+-]?\d+ \d+/\d+|" + _POINT, "no improper fraction")),
     (DECIMAL, _has(_RATIO, "no decimal")),
     (COMMON, _has(_POINT, "no fraction")),

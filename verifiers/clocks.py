@@ -6,7 +6,10 @@ from typing import NamedTuple
 from rlzoo.verifiers.words import MONTHS
 
 CLOCK = re.compile(r"(?P<hour>\d{1,2})(?::(?P<minute>[0-5]\d))?\s*(?:(?P<half>[ap])\.?\s?m\.?)?")
-WORDED = re.compile(r"noon|midnight|midday|o['’]? ?clock|in the (?:morning|afternoon|evening)|at night|\d\.\d\d ?\}?[ap]\.?m", re.IGNORECASE)
+WORDED = re.compile(
+    r"noon|midnight|midday|o['’]? ?clock|in the (?:morning|afternoon|evening)|at night|\d\.\d\d ?\}?[ap]\.?m",
+    re.IGNORECASE,
+)
 """A time of day in words, or with a point."""
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _MONTH = r"(?P<month>[a-z]{3,9})\.?"
@@ -60,7 +63,11 @@ def date(text: str) -> Date | None:
 
 
 def _month(name: str) -> int | None:
-    known = [number for month, number in NUMBER_OF.items() if month == name or (name == "sept" and number == 9) or month[:3] == name]
+    known = [
+        number
+        for month, number in NUMBER_OF.items()
+        if month == name or (name == "sept" and number == 9) or month[:3] == name
+    ]
     return known[0] if known else None
 
 

@@ -7,32 +7,32 @@ strict refuses and lenient takes, it refuses by name. Neither takes a calculatio
 import re
 from collections.abc import Mapping, Sequence
 
-from rlzoo.verifiers import clocks, progressions, words
-from rlzoo.verifiers.forms import About, Form, Many, Matrix, Named, Pieces, Region, Span, Value, Words, Worked
+from rlzoo.verifiers import clocks, labels, progressions, words
+from rlzoo.verifiers.forms import (
+    About,
+    Form,
+    Many,
+    Matrix,
+    Named,
+    Pieces,
+    Region,
+    Span,
+    Value,
+    Words,
+    Worked,
+    by_name,
+    named_once,
+)
 from rlzoo.verifiers.notation import as_number, clean, plain, strip
-from rlzoo.verifiers.parsing import ARITHMETIC, VARIABLE, as_parts, readings
+from rlzoo.verifiers.parsing import as_parts, readings
+from rlzoo.verifiers.patterns import ARITHMETIC, VARIABLE
 from rlzoo.verifiers.quantities import AS_WRITTEN, EQUATION, Outcome, taken, values
-from rlzoo.verifiers.regions import is_infinite
+from rlzoo.verifiers.regions import is_infinite, punctured
 from rlzoo.verifiers.words import ENDLESS, NONE, NUMERALS, folded
 
-CHOICE = re.compile(r"(?:\\text\{)?\(?([A-J])\)?\.?\}?(?:[).:]?\s*\}?\s+.*|\}?)", re.DOTALL)
-OPTIONS = re.compile(r"[A-H]{2,5}")
-OPTIONS_LIST = re.compile(r"[A-H](?:(?:\s*,\s*|\s*(?:\\text\{)?(?:and|&)\}?\s*)[A-H]){1,4}|[A-H]{2,5}")
-MARKED = re.compile(r"(?:\\text\{\(([A-J])\)\s*\}|\(([A-J])\))\s*(?P<rest>.+)", re.DOTALL)
 COLUMN = re.compile(r"\\binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 """A column of two, as some write it."""
-CONSTANT = re.compile(r"\+\s*(?:C|c|K|k|C_\{?[01]\}?|\\text\{\s*(?:constant|const\.?|C)\s*\})$")
-REPEATED = re.compile(
-    r"\s*,?\s*(?:\\text\{\s*)?\(?\s*(?:\\text\{\s*)?(?:(?:a )?(?:double|repeated|triple) (?:real )?(?:root|solution|zero)|(?:with |of )?multiplicity \}?\s*\d)\s*\}?\s*\)?\s*\}?$"
-)
-"""How often a root counts, behind it."""
-POINT = re.compile(r"[A-Z]'?\s*=?\s*(?=\()")
 FUNCTION = re.compile(r"(?P<name>[a-zA-Z](?:\^\{-1\}|')?)\s*\(\s*(?P<letter>[a-z])\s*\)")
-PREFIX = re.compile(r"\\text\{[^{}]*[a-zA-Z:=][^{}]*\}\s*(?=[-\d\\$(\[])")
-HEDGED = re.compile(
-    r"\b(?:not|except|other|or|less|more|fewer|greater|smaller|least|most|than|over|under|between|up to|below|above)\b"
-)
-"""Words before a value that make it another one."""
 OTHER_LETTER = re.compile(r"(?<![\\a-zA-Z])[nm](?![a-zA-Z])")
 MODULO = re.compile(r"^[a-z] ?\\equiv|\(?\s*(?:\\[pb]?mod|\\text\{\(?mod\}|mod)\s*\{?\d+\}?\s*\)?$")
 
@@ -59,67 +59,21 @@ def _same(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
         gold, found = clocks.plain_time(gold), clocks.plain_time(found)
         if (told := clocks.same_date(gold, found)) is not None:
             return told, ""
-    if (told := _choice(gold, found, lenient)) is not None:
+    if (told := labels.same_letter(gold, found, lenient)) is not None:
         return told, ""
-    if option := MARKED.fullmatch(gold):
+    if option := labels.MARKED.fullmatch(gold):
         gold = strip(option["rest"])
     if lenient and (told := progressions.same(gold, found)) is not None:
         return told, "" if told else "other numbers, for some integers"
     gold, found = _for_any_integer(gold, found, lenient)
     if lenient:
-        found = _shortened(gold, found)
+        found = labels.shortened(gold, found)
     if lenient and not AS_WRITTEN.search(gold):
         found = MODULO.sub("", found)
     try:
         return _any([(one, other) for one in readings(gold) for other in readings(found)], lenient, read)
     except RecursionError:
         return False, "nested too deeply"
-
-
-def _choice(gold: str, found: str, lenient: bool) -> bool | None:
-    """A letter with or without brackets, to lenient also with its option, where one is expected; None where none is."""
-    if (
-        len(gold) > 1
-        and OPTIONS.fullmatch(gold)
-        and len(set(gold)) == len(gold)
-        and (several := OPTIONS_LIST.fullmatch(found))
-    ):
-        return sorted(re.findall("[A-H]", several[0])) == sorted(gold)
-    found = re.sub(r"^(\\text\{\s*)?(?:the )?(?:option|choice|answer)\s*(?=\(?[A-J]\b)", r"\1", found, flags=re.IGNORECASE)
-    letter, given = (_letter(side) for side in (gold, found))
-    if letter is None or given is None:
-        return None
-    alone = [len(plain(text).strip("().")) == 1 for text in (gold, found)]
-    marked = [MARKED.fullmatch(text) is not None for text in (gold, found)]
-    if (
-        all(alone)
-        or (lenient and all(map(max, alone, marked)))
-        or (lenient and alone[0] and re.match(r"[A-J][).:]\s", found))
-    ):
-        return given == letter
-    return None
-
-
-def _letter(text: str) -> str | None:
-    """The letter of an option, alone or before the option's text."""
-    if found := MARKED.fullmatch(text):
-        return found[1] or found[2]
-    found = CHOICE.fullmatch(text)
-    return found[1] if found else None
-
-
-def _shortened(gold: str, found: str) -> str:
-    """Without the letter of an option, and the words before a value."""
-    if option := MARKED.fullmatch(found):
-        found = strip(option["rest"])
-    if gold.startswith("(") and (label := POINT.match(found)):
-        found = strip(found[label.end() :])
-    found = REPEATED.sub("", found)
-    if re.search(r"\+\s*C$", gold) and (constant := CONSTANT.search(found)):
-        found = f"{found[: constant.start()]}+C"
-    if not gold.startswith("\\text{") and (prefix := PREFIX.match(found)) and not HEDGED.search(prefix[0]):
-        found = strip(found[prefix.end() :])
-    return found
 
 
 def _for_any_integer(gold: str, found: str, lenient: bool) -> tuple[str, str]:
@@ -272,9 +226,18 @@ def _words(gold: Form, found: Form, lenient: bool) -> Outcome:
 
 
 def _many(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
-    if isinstance(gold, Value | Many) and isinstance(found, Value | Many) and isinstance(gold, Value) != isinstance(found, Value):
+    if (
+        isinstance(gold, Value | Many)
+        and isinstance(found, Value | Many)
+        and isinstance(gold, Value) != isinstance(found, Value)
+    ):
         vector, beside = (found, gold) if isinstance(gold, Value) else (gold, found)
-        if isinstance(vector, Many) and vector.kind in ("tuple", "bracket") and isinstance(beside, Value) and re.search(r"(?<![\\a-zA-Z])[jk](?![a-zA-Z])", beside.text):
+        if (
+            isinstance(vector, Many)
+            and vector.kind in ("tuple", "bracket")
+            and isinstance(beside, Value)
+            and re.search(r"(?<![\\a-zA-Z])[jk](?![a-zA-Z])", beside.text)
+        ):
             return _vectors(gold, found, lenient)
     if isinstance(gold, Value) and isinstance(found, Many):
         return _for_one(gold, found, lenient, read)
@@ -291,19 +254,13 @@ def _many(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
         return False, "an ordered tuple is no set"
     if gold.kind != found.kind and kinds != {"list", "set"}:
         return taken(lenient and _ordered(gold, found, lenient, read), f"a {found.kind} for a {gold.kind}")
-    if kinds <= {"tuple", "bracket"} or (kinds == {"list"} and _named_once(gold) and not any(named[1:])):
+    if kinds <= {"tuple", "bracket"} or (kinds == {"list"} and named_once(gold) and not any(named[1:])):
         return _ordered(gold, found, lenient, read), ""
     if "set" in kinds:
         there = all(any(forms(one, other, lenient, read)[0] for other in found.items) for one in gold.items)
         back = all(any(forms(one, other, lenient, read)[0] for one in gold.items) for other in found.items)
         return there and back, ""
-    return _matched(_by_name(gold.items), _by_name(found.items), lenient, read), ""
-
-
-def _named_once(many: Many) -> bool:
-    """Whether each value has a name of its own, as in `a = 1, b = 2`."""
-    names = [item.name for item in many.items if isinstance(item, Named) and re.fullmatch("[a-zA-Z]", item.name)]
-    return len(names) == len(many.items) == len(set(names))
+    return _matched(by_name(gold.items), by_name(found.items), lenient, read), ""
 
 
 def _for_one(gold: Value, found: Many, lenient: bool, read: bool) -> Outcome:
@@ -321,26 +278,12 @@ def _for_one(gold: Value, found: Many, lenient: bool, read: bool) -> Outcome:
 
 def _ordered(gold: Many, found: Many, lenient: bool, read: bool) -> bool:
     """Item by item. A list that names each, `y = 3, x = 4`, is put into the order of its letters."""
-    one, other = _by_name(gold.items), _by_name(found.items)
+    one, other = by_name(gold.items), by_name(found.items)
     if gold.kind != found.kind:
         one, other = (
             tuple(item.value if isinstance(item, Named) else item for item in items) for items in (one, other)
         )
     return len(one) == len(other) and all(forms(a, b, lenient, read)[0] for a, b in zip(one, other, strict=True))
-
-
-def _by_name(items: tuple[Form, ...]) -> tuple[Form, ...]:
-    """Named values in the order of their letters, where all have one of their own; the name once, `x = 2, 3`, is that of all."""
-    names = [item.name for item in items if isinstance(item, Named)]
-    if len(names) == len(items) == len(set(names)) and all(map(VARIABLE.fullmatch, names)):
-        if all(re.fullmatch("[a-zA-Z]", name) for name in names):
-            return tuple(sorted(items, key=lambda item: item.name if isinstance(item, Named) else ""))
-        if len({name.partition("_")[0] for name in names}) == 1:  # x_1 = 2, x_2 = 3
-            return tuple(item.value if isinstance(item, Named) else item for item in items)
-        return items
-    if names and len(set(names)) == 1:
-        return tuple(item.value if isinstance(item, Named) else item for item in items)
-    return items
 
 
 def _matched(gold: Sequence[Form], found: Sequence[Form], lenient: bool, read: bool) -> bool:
@@ -395,7 +338,7 @@ def _regions(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
     if one.letter is not None and other.letter is not None and one.letter != other.letter:
         return False, f"{other.letter} for {one.letter}"
     if one.holes != other.holes:
-        one, other = _punctured(one), _punctured(other)
+        one, other = punctured(one), punctured(other)
         if one is None or other is None:
             return False, ""
     if one.holes:
@@ -418,22 +361,6 @@ def _region(form: Form, beside: Form) -> Region | None:
         spans = [part for one in parts for part in one or () if isinstance(part, Span)]
         return Region(tuple(spans)) if spans and len(spans) == len(parts) else None
     return None
-
-
-def _punctured(region: Region) -> Region | None:
-    """The line without some points as these points; None if the region is something else."""
-    if region.holes:
-        return region
-    parts = [part for part in region.parts if isinstance(part, Span) and not part.low_closed and not part.high_closed]
-    lows = [part.low for part in parts if not is_infinite(part.low)]
-    highs = [part.high for part in parts if not is_infinite(part.high)]
-    if (
-        len(parts) < len(region.parts)
-        or sorted(map(plain, lows)) != sorted(map(plain, highs))
-        or len(lows) != len(parts) - 1
-    ):
-        return None
-    return Region((Many("set", tuple(map(Value, lows))),), region.letter, holes=True)
 
 
 def _matched_parts(gold: Sequence[Span | Many], found: Sequence[Span | Many], lenient: bool, read: bool) -> bool:

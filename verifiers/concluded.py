@@ -4,6 +4,7 @@ A sentence is trusted only where it says one thing: what is bold, a formula or v
 """
 
 import re
+from itertools import pairwise
 
 from rlzoo.verifiers import units
 from rlzoo.verifiers.notation import clean
@@ -54,9 +55,13 @@ BESIDE = re.compile(
 )
 """What is said beside a value: where a maximum is attained."""
 IS_A = re.compile(r"\b(?:is|be|are|was|falls on|lands on)\s+(?:an?\s+|the\s+|on\s+)?(?P<word>[A-Za-z][a-z-]+)\s*[.!]*$")
-COMMENT = re.compile(r"(?:in)?correct|right|wrong|valid|consistent|reasonable|satisfied|verified|done|complete|solved|possible|impossible|unique|confirmed|clear|needed|as|follows|below|above")
+COMMENT = re.compile(
+    r"(?:in)?correct|right|wrong|valid|consistent|reasonable|satisfied|verified|done|complete|solved|possible|impossible|unique|confirmed|clear|needed|as|follows|below|above"
+)
 AGREED = re.compile(r"(?:\W|therefore|so|thus|hence)*\b(?P<word>yes|no)\b\**\s*[,.:;!—–-]", re.IGNORECASE)
-RATIO = re.compile(r"\bratio\b.*?(?P<ratio>\d+(?:\.\d+)?(?:\s*(?::|\bto\b)\s*\d+(?:\.\d+)?){1,3})[.!\s*]*$", re.IGNORECASE | re.DOTALL)
+RATIO = re.compile(
+    r"\bratio\b.*?(?P<ratio>\d+(?:\.\d+)?(?:\s*(?::|\bto\b)\s*\d+(?:\.\d+)?){1,3})[.!\s*]*$", re.IGNORECASE | re.DOTALL
+)
 O_CLOCK = re.compile(r"\b\d{1,2}(?::\d\d)?\s?(?:[ap]\.?m\b\.?)|\b\d{1,2}:\d\d\b(?!:)", re.IGNORECASE)
 NUMBER = re.compile(r"(?<![\w.])[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?(?![\w])")
 LABEL = re.compile(r"^(?:[-*+>]\s+|\d+[.)]\s+(?=\S+\s))?(?:(?:\*\*)?Step \d+(?:\*\*)?[:.](?:\*\*)?\s*)?")
@@ -68,16 +73,22 @@ ASIDE = re.compile(
     re.IGNORECASE,
 )
 """A last line that says nothing about the question."""
-ENDED = re.compile(r"(?:\s|\$?\s*\\(?:black)?square\s*\$?|\$?\\qed\$?|[\u2600-\u27bf\u25a0\u25a1\u220e\U0001f300-\U0001faff\ufe0f]|Q\.?E\.?D\.?|(?<=\n)-{3,})+$")
+ENDED = re.compile(
+    r"(?:\s|\$?\s*\\(?:black)?square\s*\$?|\$?\\qed\$?|[\u2600-\u27bf\u25a0\u25a1\u220e\U0001f300-\U0001faff\ufe0f]|Q\.?E\.?D\.?|(?<=\n)-{3,})+$"
+)
 CHECKED = re.compile(
     r"^\W*(?:proof|verif(?:y|ication)|check(?:ing)?|double[- ]check|remark|note|explanation|justification|sanity check|to verify|to check|let'?s (?:check|verify))\b",
     re.IGNORECASE | re.MULTILINE,
 )
 """How a paragraph begins that follows an answer."""
 PROOF = re.compile(r"^\W*proof\b", re.IGNORECASE | re.MULTILINE)
-TAKEN_BACK = re.compile(r"\b(?:wait|actually|mistake|wrong|incorrect|instead|oops|hmm|fails?|contradict\w*|extraneous|rejected?|not|however|but)\b", re.IGNORECASE)
+TAKEN_BACK = re.compile(
+    r"\b(?:wait|actually|mistake|wrong|incorrect|instead|oops|hmm|fails?|contradict\w*|extraneous|rejected?|not|however|but)\b",
+    re.IGNORECASE,
+)
 UNSURE = re.compile(
-    r"\?|\b(?:maybe|perhaps|wait|hmm|not|isn't|doesn't|unsure|guess|suppose|assume|assuming|mistake|wrong|could be|might|either|let's|let me|try)\b", re.IGNORECASE
+    r"\?|\b(?:maybe|perhaps|wait|hmm|not|isn't|doesn't|unsure|guess|suppose|assume|assuming|mistake|wrong|could be|might|either|let's|let me|try)\b",
+    re.IGNORECASE,
 )
 """Doubt about what is bold."""
 OUTCOME = re.compile(
@@ -100,7 +111,9 @@ CUE = re.compile(
 UNIT = re.compile(r"\s*([a-zA-Z°%²³/^ ]{0,25}?)\s*[.!*。]*$")
 STATED = re.compile(r"[A-Z∴*][^\n]*\b(?:is|are|equals|of|costs|was|were)\s+(?:\*\*)?[$€£]?[-−]?\d[\d.,/]*%?(?:\*\*)?")
 """A last line without a full stop that says what something is."""
-ITEM_NAMED = re.compile(r"\s*(?:[-*•+]|\d+[.)])\s+\**\s*\$?\s*(?P<named>[^\n=$]{1,20}=[^\n=$]{1,60}?)\s*\$?\s*\**\s*[.,;]?")
+ITEM_NAMED = re.compile(
+    r"\s*(?:[-*•+]|\d+[.)])\s+\**\s*\$?\s*(?P<named>[^\n=$]{1,20}=[^\n=$]{1,60}?)\s*\$?\s*\**\s*[.,;]?"
+)
 """An item of a list that says what one letter is."""
 ASSIGNED = re.compile(rf"[a-zA-Z](?:\([^()]*\))?\s*=\s*{NUMBER.pattern}")
 LONGEST_FORMULA = 200
@@ -182,7 +195,7 @@ def _ending(text: str) -> str | None:
 
 def _named_items(text: str) -> str | None:
     """A list at the end whose items say what each letter is: `- x = 2`, `- y = 3`."""
-    found = []
+    found: list[str] = []
     for line in reversed(text.split("\n")):
         item = ITEM_NAMED.fullmatch(line)
         if item is None:
@@ -199,10 +212,12 @@ def _bold(line: str) -> str | None:
     if not spans:
         return None
     texts = [next(part for part in span.groups() if part).strip() for span in spans]
-    between = [line[one.end() : other.start()] for one, other in zip(spans, spans[1:], strict=False)]
+    between = [line[one.end() : other.start()] for one, other in pairwise(spans)]
     if not all(JOIN.fullmatch(part) for part in between):
         return None
-    if UNSURE.search(BOLD.sub(" ", line)) or (len(texts) == 1 and UNSURE.search(texts[0]) and not OUTCOME.search(texts[0])):
+    if UNSURE.search(BOLD.sub(" ", line)) or (
+        len(texts) == 1 and UNSURE.search(texts[0]) and not OUTCOME.search(texts[0])
+    ):
         return ""
     if len(texts) > 1:
         return ", ".join(trimmed(text) for text in texts)
@@ -238,8 +253,13 @@ def _sentence(paragraph: str) -> str | None:
     formulas = list(MATH.finditer(sentence))
     if formulas:
         last = formulas[-1]
-        joined = all(JOIN.fullmatch(sentence, one.end(), other.start()) for one, other in zip(formulas, formulas[1:], strict=False))
-        if joined and len(formulas) > 1 and not sentence[last.end() :].strip(" .!*。") and all("=" in formula[0] for formula in formulas):
+        joined = all(JOIN.fullmatch(sentence, one.end(), other.start()) for one, other in pairwise(formulas))
+        if (
+            joined
+            and len(formulas) > 1
+            and not sentence[last.end() :].strip(" .!*。")
+            and all("=" in formula[0] for formula in formulas)
+        ):
             return ", ".join(map(inner, formulas))
         alone = len(formulas) == 1 and not NUMBER.search(MATH.sub(" ", sentence))
         behind = UNIT.fullmatch(sentence[last.end() :])

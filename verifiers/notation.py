@@ -33,7 +33,7 @@ WRAPPER = re.compile(TEXT + r"\s*\{([^{}]*)\}")
 BOLD = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|vec|hat|mathbb)\s*(?:\{\s*([a-zA-Z])\s*\}|([a-zA-Z])(?![a-zA-Z]))")
 """Letters of vectors and of number sets."""
 FUNCTIONS = {
-    **{name: name for name in "sin cos tan cot csc arcsin arccos arctan sinh cosh tanh exp ln log".split()},
+    **{name: name for name in ["sin", "cos", "tan", "cot", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "exp", "ln", "log"]},
     "arccot": "cot^{-1}", "arcsec": "sec^{-1}", "arccsc": "csc^{-1}", "arctg": "arctan", "tg": "tan", "ctg": "cot", "lg": "log_{10}",
     **{f"{arc}{name}": f"{name}^{{-1}}" for arc in ("ar", "arc", "a") for name in ("sinh", "cosh", "tanh")},
 }  # fmt: skip
@@ -56,7 +56,9 @@ SLANTED = re.compile(r"(?<![\w}])\^\{?(\d{1,9})\}?/_\{?(\d{1,9})\}?", re.ASCII)
 """`^3/_4`."""
 CHOOSE = re.compile(r"\{([^{}]*)\\choose([^{}]*)\}")
 PERCENT = re.compile(r"(?<=[\d}.)])\s*(?:\\text\{\s*)?(?:per ?cent|pct)(?![a-z])(?:\s*\})?", re.IGNORECASE)
-ENDED = re.compile(r"(?:\s*(?:\\(?:black)?square|\\(?:checkmark|qed)(?![a-zA-Z])|[\u2600-\u27bf\u25a0\u25a1\u220e\U0001f300-\U0001faff\ufe0f\u200b]))+$")
+ENDED = re.compile(
+    r"(?:\s*(?:\\(?:black)?square|\\(?:checkmark|qed)(?![a-zA-Z])|[\u2600-\u27bf\u25a0\u25a1\u220e\U0001f300-\U0001faff\ufe0f\u200b]))+$"
+)
 """What ends a proof, or is only cheerful."""
 SHORT_ROOT = re.compile(r"\\sqrt(?: (\d+|[a-zA-Z])|(\d+))(?![.\d])", re.ASCII)
 """`\\sqrt13` is meant as the root of 13."""
@@ -70,7 +72,7 @@ SIGNS = str.maketrans(
      "±": r"\pm ", "∓": r"\mp ", "°": r"^{\circ}", "√": r"\sqrt ", "∛": r"\sqrt[3]", "ⁿ": "^n", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "θ": r"\theta ",
      "∠": r"\angle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": r"\langle ", "⟩": r"\rangle ", "〈": r"\langle ", "〉": r"\rangle ",
      "—": "-", "‑": "-", "∙": r"\cdot ", "∗": "*", "⁄": "/", "∕": "/", "∶": ":", "；": ";", "！": "!", "｜": "|", "∣": "|", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
-     "∖": r"\setminus ", "→": r"\to ", "∨": r"\lor ", "∧": r"\land ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "φ": r"\phi ", "Ω": r"\Omega ", "Ω": r"\Omega ",
+     "∖": r"\setminus ", "→": r"\to ", "∨": r"\lor ", "∧": r"\land ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "φ": r"\phi ", "Ω": r"\Omega ",
      "℃": r"^{\circ}C", "℉": r"^{\circ}F", "⅛": r"\frac{1}{8}", "⅜": r"\frac{3}{8}", "⅝": r"\frac{5}{8}", "⅞": r"\frac{7}{8}", "⅙": r"\frac{1}{6}", "⅚": r"\frac{5}{6}",
      "⅕": r"\frac{1}{5}", "⅖": r"\frac{2}{5}", "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}",
      "，": ",", "。": ".", "：": ":", "（": "(", "）": ")", "＝": "=", "′": "'", "’": "'", "…": "...", "\u00a0": " ", "\u202f": r"\,", "\u2009": r"\,"}
@@ -108,7 +110,14 @@ def clean(text: str) -> str:
     text = re.sub(r"\\[()\[\]](?![\d.]*(?:pt|em|ex)\])", " ", text).strip()
     text = _without_dollars(ENDED.sub("", text).strip("`\u200b ") or text)
     text = GROUPS.sub(lambda found: found[1] + re.sub(r"\D", "", found[2]), text)
-    text = text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#").replace(r"\&", "&").replace("{,}", ",").replace("{:}", ":")
+    text = (
+        text.replace(r"\$", "$")
+        .replace(r"\%", "%")
+        .replace(r"\#", "#")
+        .replace(r"\&", "&")
+        .replace("{,}", ",")
+        .replace("{:}", ":")
+    )
     text = COMMAND.sub(_synonym, text)
     text = CHOOSE.sub(r"\\binom{\1}{\2}", text)
     text = re.sub(r"(?<=\d) ?[xX] ?(?=10 ?\^)", r"\\times ", text)
@@ -258,7 +267,9 @@ def strip(text: str) -> str:
         )
         text = ALSO.sub(r" or \1", text)
         if found := re.fullmatch(
-            r"\\(?:boxed|fbox)\s*\{(.*)\}|\{(.*)\}|\\text\{([^{}]*\d[^{}]*)\}|\\(?:text)?color\{\w+\}(.*)", text, re.DOTALL
+            r"\\(?:boxed|fbox)\s*\{(.*)\}|\{(.*)\}|\\text\{([^{}]*\d[^{}]*)\}|\\(?:text)?color\{\w+\}(.*)",
+            text,
+            re.DOTALL,
         ):
             inner = next(part for part in found.groups() if part is not None)
             if balanced(inner) and inner.strip() and not CONDITIONAL.match(inner):

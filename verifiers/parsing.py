@@ -20,50 +20,32 @@ from rlzoo.verifiers.forms import (
     Worked,
 )
 from rlzoo.verifiers.notation import CONDITIONAL, as_number, cut, strip, tokens
+from rlzoo.verifiers.patterns import (
+    AND,
+    ARITHMETIC,
+    DISTANCE,
+    EMPTY,
+    ENVIRONMENT,
+    EXCEPT,
+    IF,
+    JOINS,
+    LETTER,
+    LINES,
+    NAME,
+    PLUS_MINUS,
+    REALS,
+    SCALED,
+    SIGNED_REALS,
+    THOUSANDS,
+    TRANSPOSED,
+    TUPLE_OF_NAMES,
+    VALUE_COMMANDS,
+    VARIABLE,
+)
 from rlzoo.verifiers.words import INFINITY, NO_SOLUTION, NONE, folded, is_words, joined_words
 
 MOST = 64
 """Parts of a list or matrix that are taken apart; a longer one is a value, compared as it is."""
-_OR = "and/or|and|or else|or|或者|或|和|与|und|oder|ou|et|y|o"
-JOINS = re.compile(rf"[,;&]|\\text\{{[,;]?\s*(?:{_OR})?\s*[,;]?\}}|and|or|或者|或|和|\\\\", re.IGNORECASE)
-"""Between the parts of a list, in the languages that models answer in."""
-AND = re.compile(r"\\text\{\W*and\W*\}|and")
-LETTER = r"(?:[a-zA-Z]|\\[a-z]{2,8})(?:_\{?[a-zA-Z0-9]{1,3}\}?)?'?"
-NAME = re.compile(
-    rf"{LETTER}|[A-Z]\s*\^\s*\{{?\s*(?:-1|T|\\intercal)\s*\}}?|(?:\\(?:angle|triangle|overline|vec|hat|arc|widehat|overrightarrow|bar|measuredangle)\s*\{{?\s*)?[A-Z]{{1,4}}\}}?|"
-    rf"m?\s*\\angle\s*[A-Z0-9]{{1,3}}|{LETTER}(?:\s*\^\s*\{{?-1\}}?)?\s*\(\s*[^()=]{{1,20}}\)|\\text\{{[^{{}}]*\}}(?:_\{{?\w{{1,3}}\}}?)?"
-)
-"""What a value is given a name by: `x`, `x_1`, `f(3)`, `\\angle ABC`, `AB`, `\\text{Area}`."""
-VARIABLE = re.compile(LETTER)
-DISTANCE = re.compile(rf"\| ?(?P<letter>{LETTER}) ?(?P<centre>[+-] ?[\d./]+)? ?\| ?(?P<sign>[<>]|\\[lg]e(?![a-z])) ?(?P<high>[^<>=|,]+)")
-TRANSPOSED = re.compile(r"(?P<inner>.*[)\]}])\s*\^\s*\{?\s*(?:T|\\intercal|\\text\{T\}|\\prime)\s*\}?", re.DOTALL)
-SCALED = re.compile(r"(?P<factor>[^&,=<>]*[^&,=<>\s([])\s*(?:\\cdot\s*)?(?P<matrix>[(\[]?\s*\\begin\{.*)", re.DOTALL)
-TUPLE_OF_NAMES = re.compile(rf"\( ?{LETTER}(?: ?, ?{LETTER})+ ?\)")
-PLUS_MINUS = re.compile(r"\\(p|m)[mp](?![a-zA-Z])")
-THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", re.ASCII)
-ARITHMETIC = re.compile(
-    r"\\(?:frac|sqrt|times|cdot|div|pi|binom|pm|text\{[^{}]*\}|[lr](?:floor|ceil)|log|ln|sin|cos|tan|circ)|\bpi\b|\bsqrt\b"
-)
-"""What a calculation without variables may hold besides digits and signs."""
-VALUE_COMMANDS = re.compile(r"\\(?:frac|sqrt|pi|infty|text\{[^{}]*\})")
-EMPTY = re.compile(r"\\emptyset|\\\{\s*\\?\s*\\\}|\{\s*\}|\\phi")
-EXCEPT = re.compile(r"\\text\{all real (?:numbers|values)(?: of)?(?: x)? (?:except|other than)(?: for)?\} ?(.+)")
-IF = re.compile(r"^\\text\{ ?(?:if|for|when|where) ?\} ?|^(?:if|for|when|where)(?![a-z]) ?|^\\text\{[^{}]*\}$")
-"""Before the condition of a piece; words alone, such as `otherwise`, are no condition."""
-SIGNED_REALS = re.compile(
-    r"(?:\\text\{)?(?:(?:all|any|the)\s)?\s*(?P<which>positive|negative|non-?negative|non-?positive)\s*(?:reals?|real numbers?|numbers?)(?: [a-z])?\}?|"
-    r"\\mathbb\{R\}_\{?(?P<sign>\\ge|>|<|\\le) ?0\}?|\\mathbb\{R\}\^\{?(?P<power>[+-])\}?"
-)
-REALS = re.compile(
-    r"\\mathbb\{R\}|\( ?- ?\\infty ?, ?\+? ?\\infty ?\)|\\text\{(?:all )?reals?(?: numbers?)?\}|(?:all )?real numbers?|all reals"
-)
-ENVIRONMENT = re.compile(
-    r"\\begin\{(?:[pbBvV]?matrix|smallmatrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{(?:[pbB]?matrix|smallmatrix|array)\}",
-    re.DOTALL,
-)
-LINES = re.compile(
-    r"\\begin\{(?:cases|aligned|align\*?|gathered)\}(.*)\\end\{(?:cases|aligned|align\*?|gathered)\}", re.DOTALL
-)
 
 
 def readings(text: str) -> list[Form]:
@@ -297,7 +279,7 @@ def _union(text: str) -> Region | Named | None:
 def _relation(text: str) -> Form | None:
     """`x = 5`, `x < 2`, `1 \\le x < 2`, `x \\ne 3`, `|x| > 1`; None for anything else."""
     if found := DISTANCE.fullmatch(text):
-        return _distance(found["letter"], found["sign"], found["high"].strip(), found["centre"])
+        return regions.distance(found["letter"], found["sign"], found["high"].strip(), found["centre"])
     sides, signs = cut(text, re.compile(r"[<>=]|\\(?:le|ge|ne|approx|to)"))
     if not signs or not all(sides):
         return None
@@ -312,20 +294,6 @@ def _relation(text: str) -> Form | None:
     low, letter, high = sides
     closed = [sign in ("\\le", "\\ge") for sign in signs]
     return Region((Span(low, high, *closed),), letter) if VARIABLE.fullmatch(letter) else None
-
-
-def _distance(letter: str, sign: str, far: str, centre: str | None) -> Region | None:
-    """`|x| > 1`, `|x| < 1`, `|x - 2| < 1`."""
-    closed = sign in ("\\le", "\\ge")
-    near = f"-({far})" if re.search(r"[+-]", far) else f"-{far}"
-    if centre is not None:
-        middle, reach = as_number(centre.replace(" ", "")), as_number(far)
-        if middle is None or reach is None:
-            return None
-        near, far = (f"\\frac{{{end.numerator}}}{{{end.denominator}}}" for end in (-middle - reach, reach - middle))
-    if sign in ("<", "\\le"):
-        return Region((Span(near, far, closed, closed),), letter)
-    return Region((Span("-\\infty", near, False, closed), Span(far, "\\infty", closed, False)), letter)
 
 
 def _half(left: str, sign: str, right: str) -> Region | None:
@@ -384,7 +352,7 @@ def _list(parts: list[str], joins: list[str]) -> Form | None:
     if lines[0].holes:
         inner_items = tuple(item for part in parts_of if isinstance(part, Many) for item in part.items)
         return Region((Many("set", inner_items),), lines[0].letter, holes=True)
-    if together and len(parts_of) == 2 and (met := _meeting(*parts_of)):
+    if together and len(parts_of) == 2 and (met := regions.meeting(*parts_of)):
         return Region((met,), lines[0].letter)
     return Region(parts_of, lines[0].letter)
 
@@ -399,7 +367,7 @@ def _mixed(items: Sequence[Form], together: bool) -> Region | None:
         return None
     parts_of = tuple(part for region in whole for part in region.parts)
     if holes and not points and together:
-        if len(parts_of) == 2 and (met := _meeting(*parts_of)):
+        if len(parts_of) == 2 and (met := regions.meeting(*parts_of)):
             parts_of = (met,)
         rest = regions.without(parts_of, [part for region in holes for part in region.parts])
         return Region(rest, whole[0].letter) if rest else None
@@ -414,24 +382,7 @@ def as_parts(form: Form) -> tuple[Span | Many, ...] | None:
         return form.parts
     if isinstance(form, Many) and form.kind == "tuple" and len(form.items) == 2:
         low, high = form.items
-        return (Span(low.text, high.text, False, False),) if isinstance(low, Value) and isinstance(high, Value) else None
+        return (
+            (Span(low.text, high.text, False, False),) if isinstance(low, Value) and isinstance(high, Value) else None
+        )
     return (form,) if isinstance(form, Span) or (isinstance(form, Many) and form.kind == "set") else None
-
-
-def _meeting(one: Span | Many, other: Span | Many) -> Span | None:
-    """`x > 1 and x < 3` as one interval; None where numbers say that they do not meet, as a careless `and` has it."""
-    if not isinstance(one, Span) or not isinstance(other, Span):
-        return None
-    if one.low.endswith("\\infty"):
-        one, other = other, one
-    if (
-        one.high != "\\infty"
-        or other.low != "-\\infty"
-        or one.low.endswith("\\infty")
-        or other.high.endswith("\\infty")
-    ):
-        return None
-    low, high = as_number(one.low), as_number(other.high)
-    if low is not None and high is not None and low > high:
-        return None
-    return Span(one.low, other.high, one.low_closed, other.high_closed)

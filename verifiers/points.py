@@ -69,7 +69,10 @@ def unfinished(tree: Any) -> bool:
     for node in sympy.preorder_traversal(tree):
         if isinstance(node, sympy.Pow) and node.base.free_symbols and node.exp != 1:
             return True
-        if isinstance(node, sympy.Mul) and sum(bool(part.free_symbols) and not part.has(sympy.exp) for part in node.args) > 1:
+        if (
+            isinstance(node, sympy.Mul)
+            and sum(bool(part.free_symbols) and not part.has(sympy.exp) for part in node.args) > 1
+        ):
             return True
     return False
 

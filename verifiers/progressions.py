@@ -86,7 +86,8 @@ def members(text: str) -> str:
         values = [str(value) for value in range(int(values[0]), min(int(values[-1]), 20) + 1)]
     if not letter.search(body) or re.search(r"[,;]|\\text", body):
         return text
-    return ", ".join(letter.sub(f" ({value}) ", body) for value in values)
+    times = re.compile(rf"(?<=[\w)}}])\s*(?:{letter.pattern})")
+    return ", ".join(letter.sub(f"({value})", times.sub(rf"\\cdot ({value}) ", body)) for value in values)
 
 
 def same(gold: str, found: str) -> bool | None:
@@ -107,10 +108,10 @@ def same(gold: str, found: str) -> bool | None:
         return None
     if sides[0] is None or sides[1] is None:
         return None
-    vectors = [names for _, names in sides]
-    if vectors[0] or vectors[1]:
-        return vectors[0] == vectors[1] and _same_line(sides[0][0], sides[1][0])
-    return _same_union(sides[0][0], sides[1][0])
+    (first, names), (second, beside) = sides[0], sides[1]
+    if names or beside:
+        return names == beside and _same_line(first, second)
+    return _same_union(first, second)
 
 
 def _parts(family: Family) -> tuple[list[Steps], tuple[str, ...]] | None:
@@ -168,9 +169,14 @@ def _same_union(one: Sequence[Steps], other: Sequence[Steps]) -> bool:
     """Whether two unions of progressions hold the same numbers: their remainders by a common multiple of all steps."""
     unit = abs(one[0].step)
     ratios = [Fraction(abs(part.step) / unit).limit_denominator(120) for part in (*one, *other)]
-    if any(abs(float(ratio) * unit - abs(part.step)) > NEAR * unit for ratio, part in zip(ratios, (*one, *other), strict=True)):
+    if any(
+        abs(float(ratio) * unit - abs(part.step)) > NEAR * unit
+        for ratio, part in zip(ratios, (*one, *other), strict=True)
+    ):
         return False
-    period = Fraction(math.lcm(*(ratio.numerator for ratio in ratios)), math.gcd(*(ratio.denominator for ratio in ratios)))
+    period = Fraction(
+        math.lcm(*(ratio.numerator for ratio in ratios)), math.gcd(*(ratio.denominator for ratio in ratios))
+    )
     sides = []
     for parts in (one, other):
         held = []

@@ -6,7 +6,7 @@ from fractions import Fraction
 from rlzoo.verifiers import units
 from rlzoo.verifiers.clocks import CLOCK
 from rlzoo.verifiers.notation import as_number, as_repeating, in_per_cent, plain
-from rlzoo.verifiers.parsing import VARIABLE
+from rlzoo.verifiers.patterns import VARIABLE
 from rlzoo.verifiers.words import NUMERALS
 
 DECIMALS = 6

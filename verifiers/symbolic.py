@@ -150,7 +150,9 @@ def coordinates(text: str, size: int) -> tuple[str, ...] | None:
         return None
     nowhere = dict.fromkeys(letters.values(), 0)
     entries = [tree.subs(nowhere | {letters[name]: 1}) if name in letters else sympy.Integer(0) for name in names]
-    rest = sympy.expand(tree - sum(entry * letters[name] for name, entry in zip(names, entries, strict=True) if name in letters))
+    rest = sympy.expand(
+        tree - sum(entry * letters[name] for name, entry in zip(names, entries, strict=True) if name in letters)
+    )
     return tuple(sympy.latex(entry) for entry in entries) if rest == 0 else None
 
 

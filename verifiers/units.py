@@ -35,7 +35,13 @@ def _table() -> dict[str, tuple[Dimensions, Fraction]]:
             base = "length" if dimension == "volume" else dimension
             for name in names.split():
                 found[name] = (((base, power),), Fraction(of_it))
-    for name, hectares in (("ha", "10000"), ("hectare", "10000"), ("hectares", "10000"), ("acre", "4046.8564224"), ("acres", "4046.8564224")):
+    for name, hectares in (
+        ("ha", "10000"),
+        ("hectare", "10000"),
+        ("hectares", "10000"),
+        ("acre", "4046.8564224"),
+        ("acres", "4046.8564224"),
+    ):
         found[name] = ((("length", 2),), Fraction(hectares))
     for names, parts in COMPOUND.items():
         dimensions: dict[str, int] = {}
@@ -157,7 +163,9 @@ def split(text: str, letters: frozenset[str] = frozenset()) -> tuple[str, Unit |
 
 def _currency(text: str) -> tuple[str, Unit | None]:
     """The text without a currency sign in front of its number, and the currency."""
-    found = re.match(r"(-?)\s*(?:\\text\{)?(?:US|CA|A)?\s*([€£$¥₹]|\\pounds|\\euro|USD|EUR|GBP)\s*\}?\s*(?=[\d.\\])", text)
+    found = re.match(
+        r"(-?)\s*(?:\\text\{)?(?:US|CA|A)?\s*([€£$¥₹]|\\pounds|\\euro|USD|EUR|GBP)\s*\}?\s*(?=[\d.\\])", text
+    )
     if not found:
         return text, None
     sign = {"\\pounds": "£", "\\euro": "€", "USD": "$", "EUR": "€", "GBP": "£"}.get(found[2], found[2])

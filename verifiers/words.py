@@ -12,7 +12,9 @@ NO_SOLUTION = re.compile(
 )
 NONE = "no solution"
 ABSENT, UNDEFINED, ENDLESS = "does not exist", "undefined", "infinitely many"
-_SUBJECT = r"(?:(?:it|limit|value|series|integral|sequence|function|derivative|expression|inverse|sum|this|that|there)\s+)*"
+_SUBJECT = (
+    r"(?:(?:it|limit|value|series|integral|sequence|function|derivative|expression|inverse|sum|this|that|there)\s+)*"
+)
 MEANINGS: Mapping[str, re.Pattern[str]] = {
     NONE: NO_SOLUTION,
     ABSENT: re.compile(rf"{_SUBJECT}(?:(?:does not|doesn['’]t|do not) exist|dne|d n e|nonexistent|non-existent)"),
@@ -23,13 +25,17 @@ MEANINGS: Mapping[str, re.Pattern[str]] = {
     ),
     "diverges": re.compile(rf"{_SUBJECT}(?:diverges|diverge|(?:is )?divergent)"),
     "converges": re.compile(rf"{_SUBJECT}(?:converges|converge|(?:is )?convergent)"),
-    "yes": re.compile(r"yes(?! no\b)(?: (?:it|they|he|she|this|that|there|we|you|both|all|i)\b(?!.*\b(?:not?|but|only|cannot)\b|.*n['’]t).*)?"),
+    "yes": re.compile(
+        r"yes(?! no\b)(?: (?:it|they|he|she|this|that|there|we|you|both|all|i)\b(?!.*\b(?:not?|but|only|cannot)\b|.*n['’]t).*)?"
+    ),
     "no": re.compile(r"no(?: (?:it|they|he|she|this|that|there|we|you|i)\b.*(?:\bnot\b|\bcannot\b|n['’]t).*)?"),
 }
 """What is said in several ways."""
 ALSO_MEANT = frozenset((frozenset((NONE, ABSENT)), frozenset((ABSENT, UNDEFINED))))
 """Meanings that answer the same question."""
-SENTENCE = re.compile(r"(?!.*\b(?:not?|never|neither|nor|or|either|but|cannot)\b)(?!.*n['’]t\b)(?:\S+ ){1,5}?(?:is|are|was|were|will be|would be|falls on|lands on) (?:on )?")
+SENTENCE = re.compile(
+    r"(?!.*\b(?:not?|never|neither|nor|or|either|but|cannot)\b)(?!.*n['’]t\b)(?:\S+ ){1,5}?(?:is|are|was|were|will be|would be|falls on|lands on) (?:on )?"
+)
 """What stands before the word that a sentence comes to."""
 KIND = re.compile(r"(?<=.) (?:functions?|numbers?|series)$")
 BOTH = re.compile(r"\s*(?:,|;|\band\b|&|\\text\{\s*,?\s*and\s*\})+\s*")
