@@ -97,8 +97,10 @@ def _unit_of(response: str, box_at: int, boxed: str) -> str:
     """The unit that stands right behind a box with a number in it: `$\\boxed{5}$ hours`."""
     if not re.fullmatch(r"-?\d[\d.,]*", boxed):
         return ""
-    behind = response[response.find("}", box_at) + 1 :]
-    return concluded.unit_behind(re.sub(r"^\s*(?:\$+|\\[)\]])?\s*(?:\\(?:text|mathrm)\{)?", "", behind[:100]))
+    behind = response[response.find("}", box_at) + 1 :][:100]
+    if not re.match(r"[\s$\\)\]]*[a-zA-Z°]", behind):
+        return ""
+    return concluded.unit_behind(re.sub(r"^\s*(?:\$+|\\[)\]])?\s*(?:\\(?:text|mathrm)\{)?", "", behind))
 
 
 def _afterwards(response: str, box_at: int) -> str | None:

@@ -7,6 +7,7 @@ value right, but for a multiple choice that is answered with the option's text i
 import math
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from rlzoo.types import Problem
@@ -74,7 +75,7 @@ def question(problem: Problem) -> str:
 
 def fault(asked: str, gold: str, found: str) -> str | None:
     """What is missing from an answer of the right value; None if it is in the form that the question asks for."""
-    if not asked or plain(gold) == plain(found):
+    if not _wants_a_form(asked) or gold == found or plain(gold) == plain(found):
         return None
     one, other = _value(gold), _value(found)
     if (
@@ -97,6 +98,11 @@ def fault(asked: str, gold: str, found: str) -> str | None:
     if as_number(other) is None and plain(one) != plain(other) and plain(other) in formulas:
         return "repeats what the question asks to be written in another way"
     return None
+
+
+@lru_cache(maxsize=4_096)
+def _wants_a_form(asked: str) -> bool:
+    return any(pattern.search(asked) for pattern in (*(pattern for pattern, _ in CHECKS), SLOPE, GENERAL, TASK))
 
 
 def option(asked: str, gold: str, found: str) -> bool:

@@ -63,6 +63,8 @@ def _same(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
         return told, ""
     if option := labels.MARKED.fullmatch(gold):
         gold = strip(option["rest"])
+        if (given := labels.MARKED.fullmatch(found)) and given[1] == option[1] and given[2] == option[2]:
+            found = strip(given["rest"])
     if lenient and (told := progressions.same(gold, found)) is not None:
         return told, "" if told else "other numbers, for some integers"
     gold, found = _for_any_integer(gold, found, lenient)
@@ -136,8 +138,11 @@ def _in_pieces(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
 def _told(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
     """Where a value has a name, a calculation before it, or an approximation behind it."""
     if isinstance(gold, Worked):
-        return forms(gold.value, found, lenient, read)
+        return forms(
+            gold.value, found.value if isinstance(found, Worked) and gold.steps == found.steps else found, lenient, read
+        )
     if isinstance(gold, About):
+        found = found.exact if isinstance(found, About) and found.rounded == gold.rounded else found
         return _any(((gold.exact, found), (gold.rounded, found)), lenient, read)
     if isinstance(gold, Named):
         if isinstance(found, Named):

@@ -42,7 +42,7 @@ class Maths(Verifier[MathsConfig]):
 
     name = "maths"
     Config = MathsConfig
-    version = 2
+    version = 3
 
     def judge(self, problem: Problem, response: str) -> Verdict:
         """ValueError for a problem whose answer cannot be compared with anything."""
