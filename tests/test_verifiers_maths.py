@@ -299,3 +299,121 @@ def test_screens_let_ordinary_answers_pass():
     for text in ("9^9^9", "10000!", "9^{9^{9}}!"):
         with pytest.raises(symbolic.TooLarge):
             symbolic.parse(text, False)
+
+
+# ------------------------------------------------------------------------------------------------------ ways of writing
+
+NOTATIONS = [  # expected, written another way, what is beside it and wrong
+    (r"24\text{ cm}^2", "24 sq cm", "24 cubic centimeters"),
+    (r"24\text{ cm}^2", "24 cm2", "24 cm"),
+    ("100 square units", "100 units²", "100 cubic units"),
+    (r"5\text{ m}^3", "5000 L", "500 L"),
+    (r"2\text{ kJ}", "2000 J", "2000 N"),
+    (r"20\,\Omega", "20 ohms", "20 volts"),
+    ("2 hours 5 minutes", "2h 5m", "2 h 15 min"),
+    (r"20^\circ\text{C}", "20 degrees Celsius", "20 degrees Fahrenheit"),
+    (r"20\%", "20 per cent", "2 per cent"),
+    ("20", "20 €", "21 €"),
+    (r"\$5", "500 cents", "5 cents"),
+    ("3:4", "3∶4", "4∶3"),
+    (r"1:\sqrt{3}", r"1 : \sqrt3", r"\sqrt3:1"),
+    (r"x=\frac{\pi}{4}+n\pi", r"x=\frac{\pi}{4}+k\pi, k\in\mathbb Z", r"x=\frac{\pi}{4}+2k\pi, k\in\mathbb Z"),
+    (r"\frac{\pi}{4}+n\pi, n\in\mathbb{Z}", r"\frac{5\pi}{4}+k\pi, k\in\mathbb{Z}", r"\frac{3\pi}{4}+k\pi, k\in\mathbb{Z}"),
+    (r"x=(-1)^k\frac{\pi}{6}+k\pi, k\in\mathbb{Z}", r"x=\frac{\pi}{6}+2n\pi \text{ or } x=\frac{5\pi}{6}+2n\pi, n\in\mathbb Z", r"x=\frac{\pi}{6}+2n\pi, n\in\mathbb Z"),
+    (r"k\pi, k\in\mathbb{Z}", r"n\pi \text{ for any integer } n", r"\frac{n\pi}{2} \text{ for any integer } n"),
+    (r"x\equiv 23 \pmod{105}", r"105k+23\text{ for any integer }k", r"105k+22\text{ for any integer }k"),
+    (r"x=3+5t, y=1-2t, t\in\mathbb{Z}", r"x=-2+5k, y=3-2k, k\in\mathbb Z", r"x=-2+5k, y=1-2k, k\in\mathbb Z"),
+    (r"1, -\frac12+\frac{\sqrt3}{2}i, -\frac12-\frac{\sqrt3}{2}i", r"e^{2\pi ik/3}, k=0,1,2", r"e^{2\pi ik/3}, k=0,1"),
+    (r"\begin{pmatrix}-2&1\\\frac32&-\frac12\end{pmatrix}", r"A^{-1}=\begin{bmatrix}-2&1\\1.5&-0.5\end{bmatrix}", r"A^{-1}=\begin{bmatrix}-2&1\\1.5&0.5\end{bmatrix}"),
+    (r"\begin{pmatrix}1\\2\\3\end{pmatrix}", "(1,2,3)^T", "(1,3,2)^T"),
+    ("(1,2,3)", r"\mathbf{i}+2\mathbf{j}+3\mathbf{k}", r"\mathbf{i}+2\mathbf{j}-3\mathbf{k}"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\binom{1}{2}", r"\binom{2}{1}"),
+    (r"0.\overline{45}", "0.4545...", "0.4555..."),
+    (r"33.\overline{3}\%", r"\frac13", r"\frac{33}{100}"),
+    (r"\binom{2n}{n}", r"\frac{(2n)!}{(n!)^2}", r"\frac{(2n)!}{2\,n!}"),
+    (r"\binom{n+k-1}{k-1}", r"\binom{n+k-1}{n}", r"\binom{n-1}{k-1}"),
+    (r"\lceil n/2\rceil", r"\left\lfloor\frac{n+1}{2}\right\rfloor", r"\lfloor n/2\rfloor+1"),
+    (r"\left\lfloor\frac{n^2}{4}\right\rfloor", r"\lfloor\frac n2\rfloor\lceil\frac n2\rceil", r"\lfloor\frac n2\rfloor^2"),
+    (r"\lfloor x\rfloor", r"\lfloor x\rfloor", "x"),
+    (r"\log_2 3", r"\frac{\lg 3}{\lg 2}", r"\frac{\lg 2}{\lg 3}"),
+    (r"\arctan 2", r"\operatorname{arctg} 2", r"\operatorname{arcctg} 2"),
+    ("2-2i", "2(1-i)", "2(1+i)"),
+    ("2-2i", r"2\sqrt2e^{-i\pi/4}", r"\frac{4}{1+i}"),  # the last one is not worked out
+    (r"2e^{2\pi i/3}", r"2(\cos120^\circ+i\sin120^\circ)", r"2(\cos120^\circ-i\sin120^\circ)"),
+    (r"\frac35+\frac45i", "0.6+0.8i", "0.6+0.81i"),
+    ("(-4,1)", "]-4,1[", "]-4,1]"),
+    (r"(0,1)\cup(1,\infty)", r"x>0, x\ne1", "x>0"),
+    (r"(-\infty,-1)\cup(4,\infty)", r"\mathbb{R}\setminus[-1,4]", r"\mathbb{R}\setminus(-1,4)"),
+    (r"\{-1\}\cup[2,\infty)", r"x=-1 \text{ or } x\ge2", r"x\ge2"),
+    ("1<x<3", "|x-2|<1", "|x-2|<2"),
+    ("$x<-1$ or $x>3$", r"x\in(-\infty,-1)\cup(3,+\infty)", r"x\in(-1,3)"),
+    ("7 AM", "7 o'clock", "8 o'clock"),
+    ("12:00 PM", "noon", "midnight"),
+    ("June 4", "4 Jun", "4 Jul"),
+    ("June 4", "Tuesday, June 4th, 2024", "Tuesday, June 5th, 2024"),
+    ("DNE", r"\text{the limit does not exist}", r"\infty"),
+    (r"\text{infinitely many}", r"\text{infinitely many solutions}", r"\text{finitely many}"),
+    ("no", r"\text{No, it is not}", r"\text{Yes, it is}"),
+    ("even", r"\text{The function is even}", r"\text{The function is not even}"),
+    ("Alice and Bob", r"\text{Bob and Alice}", r"\text{Bob and Carol}"),
+    ("B", r"\text{Option B}", r"\text{Option C}"),
+    (r"\text{(B) }12", "B", "C"),
+    (r"\{0,1,-1\}", r"\{0,\pm1\}", r"\{0,1\}"),
+    ("a=1, b=2", "b=2, a=1", "2, 1"),
+    ("(2,3)", "P(2, 3)", "P(3, 2)"),
+    ("f(x)=x^2+2x", "f(n)=n(n+2)", "f(n)=n(n-2)"),
+    (r"-\frac12\cos 2x+C", r"\sin^2x+C", r"\cos^2x+C"),
+    (r"\frac{\pi}{3}", r"\frac\pi3", r"\frac3\pi"),
+    ("2F_{16}", "0x2F", "0x2E"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gold", "right", "wrong"), NOTATIONS)
+def test_ways_of_writing_and_what_is_beside_them(gold: str, right: str, wrong: str):
+    assert MATHS.judge(problem(gold), boxed(right)).correct
+    assert not MATHS.judge(problem(gold), boxed(wrong)).correct
+
+
+FORMS = [  # question, expected, in the form that is asked for, in another
+    ("Factor $x^4-16$ completely.", "(x-2)(x+2)(x^2+4)", "(x^2+4)(x+2)(x-2)", "(x^2-4)(x^2+4)"),
+    ("Factor completely: $2x^2-8$.", "2(x-2)(x+2)", "2(x+2)(x-2)", "(2x-4)(x+2)"),
+    ("Expand $(x+1)^2$.", "x^2+2x+1", "1+2x+x^2", "(x+1)(x+1)"),
+    ("Give the fraction in lowest terms.", r"\frac{3}{8}", "3/8", "6/16"),
+    ("Give it in simplest radical form.", r"4\sqrt3", "4√3", r"\sqrt{48}"),
+    (r"Rationalize the denominator of $\frac{5}{\sqrt3}$.", r"\frac{5\sqrt3}{3}", r"\frac53\sqrt3", r"\frac{5}{\sqrt{3}}"),
+    ("Write it in scientific notation.", r"3.2\times10^5", "3.2e5", r"32\times10^4"),
+    ("Express it as a mixed number.", r"1\frac16", "1 1/6", r"\frac76"),
+    ("Find the prime factorization of 360.", r"2^3\cdot3^2\cdot5", r"2\times2\times2\times3\times3\times5", "360"),
+    (r"Simplify $\sin x\cot x$.", r"\cos x", r"\cos(x)", r"\sin x\cot x"),
+    ("Order them from least to greatest.", r"\frac14, 0.5, 2", r"0.25, \frac12, 2", r"0.5, \frac14, 2"),
+    ("Give the line in slope-intercept form.", "y=2x-3", "y = -3+2x", "2x-y=3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("question", "gold", "right", "wrong"), FORMS)
+def test_the_form_that_is_asked_for(question: str, gold: str, right: str, wrong: str):
+    asked = Problem(
+        id="p", domain="maths", messages=({"role": "user", "content": question},), verifier="maths", answer=gold
+    )
+    assert MATHS.judge(asked, boxed(right)).correct
+    assert MATHS.judge(asked, boxed(wrong)).status == "wrong"
+    if question.startswith(("Give", "Write", "Express", "Order", "Factor")):
+        assert MATHS.judge(problem(gold), boxed(wrong)).correct  # the value is right, where no form is asked for
+
+
+def test_an_option_may_be_answered_by_its_text():
+    question = "What is half of 8?\n(A) $2$\n(B) $4$\n(C) $\\frac{8}{2}$\n(D) $16$"
+    asked = Problem(
+        id="p", domain="maths", messages=({"role": "user", "content": question},), verifier="maths", answer="D"
+    )
+    assert MATHS.judge(asked, boxed("16")).correct
+    assert MATHS.judge(asked, boxed("2")).status == "wrong"
+    twice = Problem(
+        id="p", domain="maths", messages=({"role": "user", "content": question},), verifier="maths", answer="B"
+    )
+    assert MATHS.judge(twice, boxed("4")).status == "wrong"  # the text of two options
+
+
+def test_a_worked_solution_of_gsm8k_is_its_last_line():
+    assert MATHS.judge(problem("3*12 = <<3*12=36>>36.\n#### 36"), boxed("36")).correct
+    assert not MATHS.judge(problem("3*12 = <<3*12=36>>36.\n#### 36"), boxed("3")).correct

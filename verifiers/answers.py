@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from rlzoo.types import Problem
-from rlzoo.verifiers import announced
+from rlzoo.verifiers import announced, concluded
 
 MARKER = "#"
 BOX = re.compile(
@@ -84,13 +84,23 @@ def final_answer(response: str) -> str | None:
     if boxed is None and box_at >= 0:
         return None
     if boxed:
-        return _afterwards(response, box_at) or boxed
+        return _afterwards(response, box_at) or f"{boxed}{_unit_of(response, box_at, boxed)}"
     said, marked = announced.answer(response), _marked(response)
     if said is not None and (marked is None or not marked.certain or said[1] > marked.at):
         return said[0]
     if marked is not None:
         return marked.text or None
-    return announced.conclusion(response)
+    return concluded.conclusion(response)
+
+
+def _unit_of(response: str, box_at: int, boxed: str) -> str:
+    """The unit that stands right behind a box with a number in it: `$\\boxed{5}$ hours`."""
+    if not re.fullmatch(r"-?\d[\d.,]*", boxed):
+        return ""
+    behind = response[response.find("}", box_at) + 1 :][:100]
+    if not re.match(r"[\s$\\)\]]*[a-zA-Z°]", behind):
+        return ""
+    return concluded.unit_behind(re.sub(r"^\s*(?:\$+|\\[)\]])?\s*(?:\\(?:text|mathrm)\{)?", "", behind))
 
 
 def _afterwards(response: str, box_at: int) -> str | None:
@@ -105,7 +115,7 @@ def within_tag(content: str) -> str | None:
     if BOX.search(content):
         return _boxes(content)[0] or None
     said = announced.answer(content)
-    return said[0] if said is not None else announced.trimmed(content) or None
+    return said[0] if said is not None else concluded.trimmed(content) or None
 
 
 def last_boxed(response: str) -> str | None:
@@ -137,7 +147,7 @@ def answer_line(response: str) -> str | None:
     for hashes in HASHES.finditer(response):  # noqa: B007  the last one counts
         pass
     if hashes is not None and not HEADING.match(hashes[0]) and (said is None or hashes.start() > said[1]):
-        said = (announced.trimmed(hashes[1]), hashes.start())
+        said = (concluded.trimmed(hashes[1]), hashes.start())
     if said is None:
         return None
     return _last_boxed(said[0])[0] or said[0] or None
@@ -225,7 +235,7 @@ def _marked(response: str) -> Marked | None:
     start = response.rfind("\n", 0, at + 1) + 1
     if at < 0 or HEADING.match(response, start):
         hashes = [found for found in HASHES.finditer(response) if not HEADING.match(found[0])]
-        return Marked(announced.trimmed(hashes[-1][1]), hashes[-1].start(), True) if hashes else None
+        return Marked(concluded.trimmed(hashes[-1][1]), hashes[-1].start(), True) if hashes else None
     text = response[at + 1 :].strip()
     first, _, rest = text.partition("\n")
     if response[start:at].strip() == "###" and rest.strip():
@@ -244,7 +254,7 @@ def _closing_line(response: str, box_at: int) -> str | None:
         or not any(sign.isdigit() for sign in found[1])
     ):
         return None
-    return announced.trimmed(found[1])
+    return concluded.trimmed(found[1])
 
 
 def _tagged(response: str) -> tuple[str, int] | None:

@@ -7,21 +7,32 @@ strict refuses and lenient takes, it refuses by name. Neither takes a calculatio
 import re
 from collections.abc import Mapping, Sequence
 
-from rlzoo.verifiers.forms import About, Form, Many, Matrix, Named, Pieces, Region, Span, Value, Words, Worked
-from rlzoo.verifiers.notation import as_number, clean, plain, strip
-from rlzoo.verifiers.parsing import ARITHMETIC, VARIABLE, readings
-from rlzoo.verifiers.quantities import AS_WRITTEN, EQUATION, Outcome, taken, values
-from rlzoo.verifiers.words import NONE, NUMERALS, condition, folded
-
-CHOICE = re.compile(r"(?:\\text\{)?\(?([A-J])\)?\.?\}?(?:[).:]?\s*\}?\s+.*|\}?)", re.DOTALL)
-OPTIONS = re.compile(r"[A-H]{2,5}")
-OPTIONS_LIST = re.compile(r"[A-H](?:(?:\s*,\s*|\s*(?:\\text\{)?(?:and|&)\}?\s*)[A-H]){1,4}|[A-H]{2,5}")
-MARKED = re.compile(r"(?:\\text\{\(([A-J])\)\s*\}|\(([A-J])\))\s*(?P<rest>.+)", re.DOTALL)
-PREFIX = re.compile(r"\\text\{[^{}]*[a-zA-Z:=][^{}]*\}\s*(?=[-\d\\$(\[])")
-HEDGED = re.compile(
-    r"\b(?:not|except|other|or|less|more|fewer|greater|smaller|least|most|than|over|under|between|up to|below|above)\b"
+from rlzoo.verifiers import clocks, labels, progressions, words
+from rlzoo.verifiers.forms import (
+    About,
+    Form,
+    Many,
+    Matrix,
+    Named,
+    Pieces,
+    Region,
+    Span,
+    Value,
+    Words,
+    Worked,
+    by_name,
+    named_once,
 )
-"""Words before a value that make it another one."""
+from rlzoo.verifiers.notation import as_number, clean, plain, strip
+from rlzoo.verifiers.parsing import as_parts, readings
+from rlzoo.verifiers.patterns import ARITHMETIC, VARIABLE
+from rlzoo.verifiers.quantities import AS_WRITTEN, EQUATION, Outcome, taken, values
+from rlzoo.verifiers.regions import is_infinite, punctured
+from rlzoo.verifiers.words import ENDLESS, NONE, NUMERALS, folded
+
+COLUMN = re.compile(r"\\binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+"""A column of two, as some write it."""
+FUNCTION = re.compile(r"(?P<name>[a-zA-Z](?:\^\{-1\}|')?)\s*\(\s*(?P<letter>[a-z])\s*\)")
 OTHER_LETTER = re.compile(r"(?<![\\a-zA-Z])[nm](?![a-zA-Z])")
 MODULO = re.compile(r"^[a-z] ?\\equiv|\(?\s*(?:\\[pb]?mod|\\text\{\(?mod\}|mod)\s*\{?\d+\}?\s*\)?$")
 
@@ -44,13 +55,21 @@ def _same(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
     gold, found = (strip(clean(text)) for text in (gold, found))
     if not read and plain(gold) == plain(found):
         return True, ""
-    if (told := _choice(gold, found, lenient)) is not None:
+    if lenient:
+        gold, found = clocks.plain_time(gold), clocks.plain_time(found)
+        if (told := clocks.same_date(gold, found)) is not None:
+            return told, ""
+    if (told := labels.same_letter(gold, found, lenient)) is not None:
         return told, ""
-    if option := MARKED.fullmatch(gold):
+    if option := labels.MARKED.fullmatch(gold):
         gold = strip(option["rest"])
+        if (given := labels.MARKED.fullmatch(found)) and given[1] == option[1] and given[2] == option[2]:
+            found = strip(given["rest"])
+    if lenient and (told := progressions.same(gold, found)) is not None:
+        return told, "" if told else "other numbers, for some integers"
     gold, found = _for_any_integer(gold, found, lenient)
     if lenient:
-        found = _shortened(gold, found)
+        found = labels.shortened(gold, found)
     if lenient and not AS_WRITTEN.search(gold):
         found = MODULO.sub("", found)
     try:
@@ -59,47 +78,25 @@ def _same(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
         return False, "nested too deeply"
 
 
-def _choice(gold: str, found: str, lenient: bool) -> bool | None:
-    """A letter with or without brackets, to lenient also with its option, where one is expected; None where none is."""
-    if (
-        len(gold) > 1
-        and OPTIONS.fullmatch(gold)
-        and len(set(gold)) == len(gold)
-        and (several := OPTIONS_LIST.fullmatch(found))
-    ):
-        return sorted(re.findall("[A-H]", several[0])) == sorted(gold)
-    letter, given = CHOICE.fullmatch(gold), CHOICE.fullmatch(found)
-    if letter is None or given is None:
-        return None
-    alone = [len(plain(text).strip("().")) == 1 for text in (gold, found)]
-    marked = [MARKED.fullmatch(text) is not None for text in (gold, found)]
-    if (
-        all(alone)
-        or (lenient and all(map(max, alone, marked)))
-        or (lenient and alone[0] and re.match(r"[A-J][).:]\s", found))
-    ):
-        return given[1] == letter[1]
-    return None
-
-
-def _shortened(gold: str, found: str) -> str:
-    """Without the letter of an option, and the words before a value."""
-    if option := MARKED.fullmatch(found):
-        found = strip(option["rest"])
-    if not gold.startswith("\\text{") and (prefix := PREFIX.match(found)) and not HEDGED.search(prefix[0]):
-        found = strip(found[prefix.end() :])
-    return found
-
-
 def _for_any_integer(gold: str, found: str, lenient: bool) -> tuple[str, str]:
     """Both without `k in Z`, where both have it, whatever the letter; to lenient also where one has."""
-    (any_gold, of_gold), (any_found, of_found) = condition(gold), condition(found)
+    (any_gold, of_gold), (any_found, of_found) = _any_integer(gold), _any_integer(found)
+    if lenient:
+        gold, found = progressions.members(gold), progressions.members(found)
     if of_gold and of_found:
         return strip(any_gold), strip(any_found)
     if not lenient or not (of_gold or of_found):
         return gold, found
     bare = [text if has else OTHER_LETTER.sub("k", text) for text, has in ((any_gold, of_gold), (any_found, of_found))]
     return strip(bare[0]), strip(bare[1])
+
+
+def _any_integer(text: str) -> tuple[str, bool]:
+    """An answer for any integer, with its letter as k and without the condition; whether it has one."""
+    family = None if AS_WRITTEN.search(text) else progressions.condition(text)
+    if family is None:
+        return text, False
+    return re.sub(rf"(?<![\\a-zA-Z]){family.letter}(?![a-zA-Z])", "k", family.text), True
 
 
 def forms(gold: Form, found: Form, lenient: bool, read: bool = False) -> Outcome:
@@ -141,8 +138,11 @@ def _in_pieces(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
 def _told(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
     """Where a value has a name, a calculation before it, or an approximation behind it."""
     if isinstance(gold, Worked):
-        return forms(gold.value, found, lenient, read)
+        return forms(
+            gold.value, found.value if isinstance(found, Worked) and gold.steps == found.steps else found, lenient, read
+        )
     if isinstance(gold, About):
+        found = found.exact if isinstance(found, About) and found.rounded == gold.rounded else found
         return _any(((gold.exact, found), (gold.rounded, found)), lenient, read)
     if isinstance(gold, Named):
         if isinstance(found, Named):
@@ -171,6 +171,14 @@ def _told(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
 def _both_named(gold: Named, found: Named, lenient: bool, read: bool) -> Outcome:
     """`x = 5` and `x = 5.0`; `x = 2y` and `y = x/2` as equations; never `x = 5` and `y = 5`."""
     letters = [VARIABLE.fullmatch(name) for name in (gold.name, found.name)]
+    functions = [FUNCTION.fullmatch(name) for name in (gold.name, found.name)]
+    if lenient and all(functions) and isinstance(found.value, Value):
+        one, other = (function["letter"] for function in functions if function)
+        if one != other and functions[0] and functions[1] and functions[0]["name"] == functions[1]["name"]:
+            if re.search(rf"(?<![\\a-zA-Z]){one}(?![a-zA-Z])", found.value.text):
+                return False, f"{found.name} for {gold.name}"
+            renamed = re.sub(rf"(?<![\\a-zA-Z]){other}(?![a-zA-Z])", one, found.value.text)
+            return forms(gold.value, Value(renamed), lenient, read)
     if not all(letters) or plain(gold.name) == plain(found.name):
         return forms(gold.value, found.value, lenient, read)
     sides = [(side.name, side.value.text) for side in (gold, found) if isinstance(side.value, Value)]
@@ -205,20 +213,37 @@ def _holds(step: str, value: Form) -> bool:
 
 def _words(gold: Form, found: Form, lenient: bool) -> Outcome:
     if isinstance(gold, Words) and isinstance(found, Words):
-        return gold.text == found.text, ""
+        return words.same(gold.text, found.text) or (gold.parts == found.parts != ()), ""
     if isinstance(gold, Words):
+        if gold.text == ENDLESS and isinstance(found, Value) and plain(found.text) in ("\\infty", "+\\infty"):
+            return taken(lenient, "infinity for words")
         if gold.text == NONE and isinstance(found, Many) and not found.items:
             return taken(lenient, "the empty set for words")
-        return isinstance(found, Value) and folded(found.text) == gold.text, ""
+        return isinstance(found, Value) and words.same(gold.text, folded(found.text)), ""
     assert isinstance(found, Words)
     if found.text == NONE and isinstance(gold, Many) and not gold.items:
         return taken(lenient, "words for the empty set")
+    if found.text == ENDLESS and isinstance(gold, Value) and plain(gold.text) in ("\\infty", "+\\infty"):
+        return taken(lenient, "words for infinity")
     if isinstance(gold, Value) and found.text in NUMERALS and as_number(gold.text) == NUMERALS[found.text]:
         return taken(lenient, "a number in words")
     return isinstance(gold, Value) and folded(gold.text) == found.text, "words"
 
 
 def _many(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
+    if (
+        isinstance(gold, Value | Many)
+        and isinstance(found, Value | Many)
+        and isinstance(gold, Value) != isinstance(found, Value)
+    ):
+        vector, beside = (found, gold) if isinstance(gold, Value) else (gold, found)
+        if (
+            isinstance(vector, Many)
+            and vector.kind in ("tuple", "bracket")
+            and isinstance(beside, Value)
+            and re.search(r"(?<![\\a-zA-Z])[jk](?![a-zA-Z])", beside.text)
+        ):
+            return _vectors(gold, found, lenient)
     if isinstance(gold, Value) and isinstance(found, Many):
         return _for_one(gold, found, lenient, read)
     if isinstance(found, Value) and isinstance(gold, Many):
@@ -234,13 +259,13 @@ def _many(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
         return False, "an ordered tuple is no set"
     if gold.kind != found.kind and kinds != {"list", "set"}:
         return taken(lenient and _ordered(gold, found, lenient, read), f"a {found.kind} for a {gold.kind}")
-    if kinds <= {"tuple", "bracket"}:
+    if kinds <= {"tuple", "bracket"} or (kinds == {"list"} and named_once(gold) and not any(named[1:])):
         return _ordered(gold, found, lenient, read), ""
     if "set" in kinds:
         there = all(any(forms(one, other, lenient, read)[0] for other in found.items) for one in gold.items)
         back = all(any(forms(one, other, lenient, read)[0] for one in gold.items) for other in found.items)
         return there and back, ""
-    return _matched(_by_name(gold.items), _by_name(found.items), lenient, read), ""
+    return _matched(by_name(gold.items), by_name(found.items), lenient, read), ""
 
 
 def _for_one(gold: Value, found: Many, lenient: bool, read: bool) -> Outcome:
@@ -258,26 +283,12 @@ def _for_one(gold: Value, found: Many, lenient: bool, read: bool) -> Outcome:
 
 def _ordered(gold: Many, found: Many, lenient: bool, read: bool) -> bool:
     """Item by item. A list that names each, `y = 3, x = 4`, is put into the order of its letters."""
-    one, other = _by_name(gold.items), _by_name(found.items)
+    one, other = by_name(gold.items), by_name(found.items)
     if gold.kind != found.kind:
         one, other = (
             tuple(item.value if isinstance(item, Named) else item for item in items) for items in (one, other)
         )
     return len(one) == len(other) and all(forms(a, b, lenient, read)[0] for a, b in zip(one, other, strict=True))
-
-
-def _by_name(items: tuple[Form, ...]) -> tuple[Form, ...]:
-    """Named values in the order of their letters, where all have one of their own; the name once, `x = 2, 3`, is that of all."""
-    names = [item.name for item in items if isinstance(item, Named)]
-    if len(names) == len(items) == len(set(names)) and all(map(VARIABLE.fullmatch, names)):
-        if all(re.fullmatch("[a-zA-Z]", name) for name in names):
-            return tuple(sorted(items, key=lambda item: item.name if isinstance(item, Named) else ""))
-        if len({name.partition("_")[0] for name in names}) == 1:  # x_1 = 2, x_2 = 3
-            return tuple(item.value if isinstance(item, Named) else item for item in items)
-        return items
-    if names and len(set(names)) == 1:
-        return tuple(item.value if isinstance(item, Named) else item for item in items)
-    return items
 
 
 def _matched(gold: Sequence[Form], found: Sequence[Form], lenient: bool, read: bool) -> bool:
@@ -297,16 +308,23 @@ def _vectors(gold: Form, found: Form, lenient: bool) -> Outcome:
     """A matrix of one row or column for a tuple, or the other way round."""
     if isinstance(gold, Matrix) and isinstance(found, Many | Span) and len(gold.rows) > 1:
         items = found.items if isinstance(found, Many) else [readings(end)[-1] for end in (found.low, found.high)]
-        rows = [_entries(item) for item in items]
+        rows = [_entries(item, item) for item in items]
         if all(row is not None and len(row) == len(gold.rows[0]) for row in rows) and len(rows) == len(gold.rows):
             return forms(gold, Matrix(tuple(row for row in rows if row is not None)), lenient)
-    one, other = (_entries(side) for side in (gold, found))
+    one, other = _entries(gold, found), _entries(found, gold)
     equal = one is not None and other is not None and len(one) == len(other)
     equal = equal and all(forms(a, b, lenient)[0] for a, b in zip(one or (), other or (), strict=False))
     return taken(lenient, "a tuple for a vector") if equal else (False, "")
 
 
-def _entries(form: Form) -> tuple[Form, ...] | None:
+def _entries(form: Form, beside: Form) -> tuple[Form, ...] | None:
+    if isinstance(form, Value):
+        if column := COLUMN.fullmatch(form.text):
+            return Value(column[1]), Value(column[2])
+        from rlzoo.verifiers import symbolic
+
+        size = len(_entries(beside, beside) or ()) if not isinstance(beside, Value) else 0
+        return tuple(map(Value, symbolic.coordinates(form.text, size) or ())) or None
     if isinstance(form, Many):
         return form.items if form.kind in ("tuple", "bracket", "list") else None
     if isinstance(form, Span):
@@ -325,7 +343,7 @@ def _regions(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
     if one.letter is not None and other.letter is not None and one.letter != other.letter:
         return False, f"{other.letter} for {one.letter}"
     if one.holes != other.holes:
-        one, other = _punctured(one), _punctured(other)
+        one, other = punctured(one), punctured(other)
         if one is None or other is None:
             return False, ""
     if one.holes:
@@ -342,31 +360,12 @@ def _region(form: Form, beside: Form) -> Region | None:
         return form
     if isinstance(form, Span):
         return Region((form,))
-    if isinstance(form, Many) and form.kind == "tuple" and len(form.items) == 2:
-        low, high = form.items
-        if isinstance(low, Value) and isinstance(high, Value) and isinstance(beside, Region):
-            return Region((Span(low.text, high.text, False, False),))
+    opened = isinstance(beside, Span) and not beside.low_closed and not beside.high_closed  # `]1,2[`
+    if isinstance(form, Many) and (opened or isinstance(beside, Region)):
+        parts = [as_parts(item) for item in (form.items if form.kind == "list" else (form,))]
+        spans = [part for one in parts for part in one or () if isinstance(part, Span)]
+        return Region(tuple(spans)) if spans and len(spans) == len(parts) else None
     return None
-
-
-def _punctured(region: Region) -> Region | None:
-    """The line without some points as these points; None if the region is something else."""
-    if region.holes:
-        return region
-    parts = [part for part in region.parts if isinstance(part, Span) and not part.low_closed and not part.high_closed]
-    lows = [part.low for part in parts if not _infinite(part.low)]
-    highs = [part.high for part in parts if not _infinite(part.high)]
-    if (
-        len(parts) < len(region.parts)
-        or sorted(map(plain, lows)) != sorted(map(plain, highs))
-        or len(lows) != len(parts) - 1
-    ):
-        return None
-    return Region((Many("set", tuple(map(Value, lows))),), region.letter, holes=True)
-
-
-def _infinite(text: str) -> bool:
-    return plain(text).lstrip("+-") in ("\\infty", "inf", "oo", "infinity")
 
 
 def _matched_parts(gold: Sequence[Span | Many], found: Sequence[Span | Many], lenient: bool, read: bool) -> bool:
@@ -388,6 +387,6 @@ def _same_part(one: Span | Many, other: Span | Many, lenient: bool, read: bool) 
 
 
 def _same_end(one: str, other: str, lenient: bool, read: bool) -> bool:
-    if _infinite(one) or _infinite(other):
-        return _infinite(one) and _infinite(other) and plain(one).startswith("-") == plain(other).startswith("-")
+    if is_infinite(one) or is_infinite(other):
+        return is_infinite(one) and is_infinite(other) and plain(one).startswith("-") == plain(other).startswith("-")
     return values(one, other, lenient, read)[0]

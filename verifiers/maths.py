@@ -19,7 +19,7 @@ from typing import Literal
 
 from rlzoo.types import Problem, Verdict
 from rlzoo.verifier import Verifier, VerifierConfig
-from rlzoo.verifiers import answers, comparing
+from rlzoo.verifiers import answers, asked, comparing
 from rlzoo.verifiers.notation import as_number
 from rlzoo.verifiers.quantities import close
 
@@ -42,7 +42,7 @@ class Maths(Verifier[MathsConfig]):
 
     name = "maths"
     Config = MathsConfig
-    version = 2
+    version = 3
 
     def judge(self, problem: Problem, response: str) -> Verdict:
         """ValueError for a problem whose answer cannot be compared with anything."""
@@ -55,6 +55,10 @@ class Maths(Verifier[MathsConfig]):
             reason = f"an answer of {len(found)} characters; the limit is {LONGEST}"
             return Verdict(status="wrong", reason=reason, extracted=found[:LONGEST])
         equal, note = same(gold, found, lenient)
+        question = asked.question(problem)
+        equal = equal or (lenient and asked.option(question, gold, found))
+        if equal and (lacking := asked.fault(question, gold, found)):
+            equal, note = False, lacking
         if equal:
             return Verdict(status="correct", reward=1.0, reason=f"equals {_line(gold)}", extracted=found)
         return Verdict(status="wrong", reason=f"expected {_line(gold)}{note and f'; {note}'}", extracted=found)
@@ -97,7 +101,8 @@ def same(gold: str, found: str, lenient: bool, read: bool = False) -> tuple[bool
 def _gold(problem: Problem) -> str:
     if problem.answer is None or not problem.answer.strip():
         raise ValueError(f"problem {problem.id!r} has no answer, which this verifier compares with. Give it one.")
-    return problem.answer
+    worked = problem.answer.rpartition("\n#### ")
+    return worked[2].strip() if worked[1] and worked[2].strip() else problem.answer
 
 
 def _line(text: str) -> str:

@@ -25,24 +25,41 @@ REPEATING = re.compile(
 )
 ONGOING = re.compile(
     r"(?P<sign>[+-]?)(?P<whole>\d{0,30})\.(?P<once>\d{0,30}?)"
-    r"(?:(?P<digit>\d)(?P=digit){2,30}|(?P<block>\d{2,12})(?P=block){1,15})\.\.\.",
+    r"(?:(?P<digit>\d)(?P=digit){1,30}|(?P<block>\d{2,12})(?P=block){1,15})\.\.\.",
     re.ASCII,
 )
 TEXT = r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|operatorname|boldsymbol|bm|emph|underline)\*?"
 WRAPPER = re.compile(TEXT + r"\s*\{([^{}]*)\}")
-BOLD = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|vec|hat)\s*\{([a-zA-Z])\}")
+BOLD = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|vec|hat|mathbb)\s*(?:\{\s*([a-zA-Z])\s*\}|([a-zA-Z])(?![a-zA-Z]))")
 """Letters of vectors and of number sets."""
+FUNCTIONS = {
+    **{name: name for name in ["sin", "cos", "tan", "cot", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "exp", "ln", "log"]},
+    "arccot": "cot^{-1}", "arcsec": "sec^{-1}", "arccsc": "csc^{-1}", "arctg": "arctan", "tg": "tan", "ctg": "cot", "lg": "log_{10}",
+    **{f"{arc}{name}": f"{name}^{{-1}}" for arc in ("ar", "arc", "a") for name in ("sinh", "cosh", "tanh")},
+}  # fmt: skip
+"""Functions by the names they are written out with, in LaTeX."""
+NAMED_FUNCTION = re.compile(rf"\\text\{{({'|'.join(FUNCTIONS)})\}}|\\(arccot|arcsec|arccsc|arctg|c?tg|lg)(?![a-zA-Z])")
 LETTERS = re.compile(r"\d+|[A-H](?:, ?[A-H])*(?:,? (?:and|&) [A-H])?|\W*[,;]\W*")
 """What stands in `\\text{}` and is no text: digits, letters of options, commas."""
 SPACING = re.compile(
-    r"\\\\|\\[,!;:> ]|~|\\(?:q?quad|thinspace|enspace|displaystyle|textstyle|limits|left|right|[bB]igg?[lrm]?)(?![a-zA-Z])|\s+"
+    r"\\\\|\\[,!;:> ]|~|\\(?:q?quad|thinspace|enspace|displaystyle|textstyle|scriptstyle|limits|nolimits|left|right|middle|mathstrut|strut|"
+    r"(?:footnote)?small|normalsize|[lL]arge|LARGE|huge|[bB]igg?[lrm]?)(?![a-zA-Z])|\\(?:[hv]?phantom|[hv]space)\*?\{[^{}]*\}|\s+"
 )
 """Space, and commands for looks; two backslashes, which end a matrix's row, stay."""
 GROUPS = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:\{,\}|,\\!|\\[,;: ]|~)\d{3})+)(?!\d)", re.ASCII)
 """Digits in threes with what LaTeX puts between thousands: `1{,}234`, `1,\\!234`, `1\\,234`."""
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?%?|[+-]?\d{1,3}(?: \d{3})+(?:\.\d*)?%?", re.ASCII)
 APART = re.compile(r"(?<=[a-zA-Z]) (?=[a-zA-Z])|(?<=\d) (?=[.\d])")
-SHORT_FRACTION = re.compile(r"\\frac(?:(\d)(\d)|\{([^{}]*)\}(\d)|(\d)\{([^{}]*)\})", re.ASCII)
+_PART = r"(?:\s*(\d|[a-zA-Z]|\\(?:pi|theta|alpha|beta|infty)(?![a-zA-Z]))|\s*\{([^{}]*)\})"
+SHORT_FRACTION = re.compile(rf"\\frac(?=\s*[^\s{{]|\s*\{{[^{{}}]*\}}\s*[^\s{{]){_PART}{_PART}", re.ASCII)
+SLANTED = re.compile(r"(?<![\w}])\^\{?(\d{1,9})\}?/_\{?(\d{1,9})\}?", re.ASCII)
+"""`^3/_4`."""
+CHOOSE = re.compile(r"\{([^{}]*)\\choose([^{}]*)\}")
+PERCENT = re.compile(r"(?<=[\d}.)])\s*(?:\\text\{\s*)?(?:per ?cent|pct)(?![a-z])(?:\s*\})?", re.IGNORECASE)
+ENDED = re.compile(
+    r"(?:\s*(?:\\(?:black)?square|\\(?:checkmark|qed)(?![a-zA-Z])|[\u2600-\u27bf\u25a0\u25a1\u220e\U0001f300-\U0001faff\ufe0f\u200b]))+$"
+)
+"""What ends a proof, or is only cheerful."""
 SHORT_ROOT = re.compile(r"\\sqrt(?: (\d+|[a-zA-Z])|(\d+))(?![.\d])", re.ASCII)
 """`\\sqrt13` is meant as the root of 13."""
 INDEXED_ROOT = re.compile(r"(\\sqrt\s?\[\d{1,2}\])\s?(\d+|[a-zA-Z])")
@@ -53,7 +70,11 @@ SIGNS = str.maketrans(
     {"−": "-", "–": "-", "﹣": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "∞": r"\infty ",
      "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
      "±": r"\pm ", "∓": r"\mp ", "°": r"^{\circ}", "√": r"\sqrt ", "∛": r"\sqrt[3]", "ⁿ": "^n", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "θ": r"\theta ",
-     "∠": r"\angle ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}",
+     "∠": r"\angle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": r"\langle ", "⟩": r"\rangle ", "〈": r"\langle ", "〉": r"\rangle ",
+     "—": "-", "‑": "-", "∙": r"\cdot ", "∗": "*", "⁄": "/", "∕": "/", "∶": ":", "；": ";", "！": "!", "｜": "|", "∣": "|", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
+     "∖": r"\setminus ", "→": r"\to ", "∨": r"\lor ", "∧": r"\land ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "φ": r"\phi ", "Ω": r"\Omega ",
+     "℃": r"^{\circ}C", "℉": r"^{\circ}F", "⅛": r"\frac{1}{8}", "⅜": r"\frac{3}{8}", "⅝": r"\frac{5}{8}", "⅞": r"\frac{7}{8}", "⅙": r"\frac{1}{6}", "⅚": r"\frac{5}{6}",
+     "⅕": r"\frac{1}{5}", "⅖": r"\frac{2}{5}", "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}",
      "，": ",", "。": ".", "：": ":", "（": "(", "）": ")", "＝": "=", "′": "'", "’": "'", "…": "...", "\u00a0": " ", "\u202f": r"\,", "\u2009": r"\,"}
 )  # fmt: skip
 """Signs outside ASCII and their LaTeX. Digits of other scripts are left alone: an answer's digits are 0 to 9."""
@@ -62,7 +83,8 @@ SYNONYMS = {
     "gt": ">", "varnothing": "emptyset", "lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "colon": ":", "degree": r"^{\circ}",
     "dots": "...", "ldots": "...", "cdots": "...", "lor": r"\text{or}", "vee": r"\text{or}", "land": r"\text{and}", "wedge": r"\text{and}",
     "lvert": "|", "rvert": "|", "vert": "|", "setminus": r"\backslash ", "mid": "|", "dbinom": "binom", "tbinom": "binom", "simeq": "approx",
-    "infin": "infty", "R": r"\mathbb{R}", "Reals": r"\mathbb{R}", "longrightarrow": "to", "rightarrow": "to", "ast": "*",
+    "infin": "infty", "nicefrac": "frac", "sfrac": "frac", "geqq": "ge", "leqq": "le", "thickspace": " ", "lparen": "(", "rparen": ")", "textdegree": r"^{\circ}",
+    "top": "intercal", "emptyset": "emptyset", "Q": r"\mathbb{Q}", "Z": r"\mathbb{Z}", "N": r"\mathbb{N}", "dotsc": "...", "dotsb": "...", "textdollar": r"\$", "R": r"\mathbb{R}", "Reals": r"\mathbb{R}", "longrightarrow": "to", "rightarrow": "to", "ast": "*",
 }  # fmt: skip
 COMMAND = re.compile(r"\\([a-zA-Z]+)")
 OPENING, CLOSING = ("{", "(", "[", "\\{", "\\langle", "\\begin"), ("}", ")", "]", "\\}", "\\rangle", "\\end")
@@ -85,20 +107,43 @@ def clean(text: str) -> str:
     text = OVERLINED.sub(lambda found: f"\\overline{{{found[0].replace(chr(0x305), '')}}}", text)
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+", lambda found: f"^{{{found[0].translate(RAISED)}}}", text).translate(SIGNS).strip()
     text = re.sub(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]", lambda found: "\\\\", text)  # room between rows
-    text = re.sub(r"\\[()\[\]](?![\d.]*(?:pt|em|ex)\])", " ", text).strip().strip("$").strip()
+    text = re.sub(r"\\[()\[\]](?![\d.]*(?:pt|em|ex)\])", " ", text).strip()
+    text = _without_dollars(ENDED.sub("", text).strip("`\u200b ") or text)
     text = GROUPS.sub(lambda found: found[1] + re.sub(r"\D", "", found[2]), text)
-    text = text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#").replace(r"\&", "&").replace("{,}", ",")
+    text = (
+        text.replace(r"\$", "$")
+        .replace(r"\%", "%")
+        .replace(r"\#", "#")
+        .replace(r"\&", "&")
+        .replace("{,}", ",")
+        .replace("{:}", ":")
+    )
     text = COMMAND.sub(_synonym, text)
+    text = CHOOSE.sub(r"\\binom{\1}{\2}", text)
+    text = re.sub(r"(?<=\d) ?[xX] ?(?=10 ?\^)", r"\\times ", text)
+    for sign, command in (("<=", r"\le "), (">=", r"\ge "), ("!=", r"\ne "), ("+/-", r"\pm "), ("+-", r"\pm ")):
+        text = text.replace(sign, command)
+    text = re.sub(r"\\(?:left|right|middle)\s*\.", " ", text)
     text = SPACING.sub(lambda found: found[0] if found[0] == "\\\\" else " ", text)
     text = BOLD.sub(_letter, text)
     text = WRAPPER.sub(_marked, text)
+    text = NAMED_FUNCTION.sub(lambda found: f"\\{FUNCTIONS[found[1] or found[2]]}", text)
+    text = SLANTED.sub(r"\\frac{\1}{\2}", PERCENT.sub("%", text))
     text = INDEXED_ROOT.sub(r"\1{\2}", text)
     text = SHORT_FRACTION.sub(_fraction, SHORT_ROOT.sub(lambda root: f"\\sqrt{{{root[1] or root[2]}}}", text))
     return re.sub(r" +", " ", text).strip()
 
 
 def _letter(bold: re.Match[str]) -> str:
-    return f"\\mathbb{{{bold[1]}}}" if bold[1] in "NZQRC" else bold[1]
+    letter = bold[1] or bold[2]
+    return f"\\mathbb{{{letter}}}" if letter in "NZQRC" else letter
+
+
+def _without_dollars(text: str) -> str:
+    """Without dollar signs that begin and end formulas; one before an amount stays."""
+    if len(re.findall(r"(?<!\\)\$", text)) % 2 and re.match(r"-?\$\s?[\d.]", text):
+        return text
+    return re.sub(r"(?<!\\)\$", " ", text).strip()
 
 
 def _marked(found: re.Match[str]) -> str:
@@ -114,7 +159,7 @@ def _synonym(command: re.Match[str]) -> str:
 
 
 def _fraction(found: re.Match[str]) -> str:
-    return f"\\frac{{{found[1] or found[3] or found[5]}}}{{{found[2] or found[4] or found[6]}}}"
+    return f"\\frac{{{found[1] or found[2]}}}{{{found[3] or found[4]}}}"
 
 
 def plain(text: str) -> str:
@@ -130,6 +175,11 @@ def plain(text: str) -> str:
 def joined(text: str) -> str:
     """A lone number without what separates its thousands; any other text as it is."""
     return re.sub("[, ]", "", text) if THOUSANDS.fullmatch(text) else text
+
+
+def in_per_cent(text: str) -> bool:
+    """Whether a number is written with a per cent sign or the words."""
+    return "%" in text or PERCENT.search(text) is not None
 
 
 def as_number(text: str) -> Fraction | None:
@@ -172,6 +222,9 @@ def _ratio(top: Fraction, bottom: str | None) -> Fraction | None:
 def as_repeating(text: str) -> Fraction | None:
     r"""The value of a repeating decimal: `0.1\overline{6}`, `0.\dot{1}2\dot{3}`, `0.(3)`, `0.333...`; None for anything else."""
     text = plain(text)
+    if text.endswith("%"):
+        hundredths = as_repeating(text[:-1])
+        return None if hundredths is None else hundredths / 100
     found = REPEATING.fullmatch(text)
     if found:
         again = found["under"] or found["within"] or f"{found['first']}{found['between']}{found['last']}"
@@ -208,13 +261,15 @@ def strip(text: str) -> str:
         text = text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == "$" else text.removesuffix("$")
         text = re.sub(r"(?<![\\.,])[.,;:]+$(?<!\.\.)|\\\\$", "", text).strip()
         text = re.sub(
-            r"^(?:=|\\(?:therefore|Rightarrow|implies|approx|sim)(?![a-zA-Z])|[~≈]|\\text\{(?:about|approximately|approx\.?)\}|about )\s*",
+            r"^(?:=|\\(?:therefore|Rightarrow|implies|approx|sim)(?![a-zA-Z])|[~≈]|\\text\{(?:about|approximately|approx\.?)\}|about |(?:all|any|every) (?=[a-z] ?(?:[<>]|\\[lg]e|\\in)))\s*",
             "",
             text,
         )
         text = ALSO.sub(r" or \1", text)
         if found := re.fullmatch(
-            r"\\(?:boxed|fbox)\s*\{(.*)\}|\{(.*)\}|\\text\{([^{}]*\d[^{}]*)\}|\\color\{\w+\}(.*)", text, re.DOTALL
+            r"\\(?:boxed|fbox)\s*\{(.*)\}|\{(.*)\}|\\text\{([^{}]*\d[^{}]*)\}|\\(?:text)?color\{\w+\}(.*)",
+            text,
+            re.DOTALL,
         ):
             inner = next(part for part in found.groups() if part is not None)
             if balanced(inner) and inner.strip() and not CONDITIONAL.match(inner):

@@ -1,10 +1,10 @@
 r"""Taking an answer apart into its form. What stands within the parts is compared elsewhere; nothing is worked out."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from rlzoo.verifiers import units
+from rlzoo.verifiers import regions, units
 from rlzoo.verifiers.forms import (
     EVERYWHERE,
     About,
@@ -20,45 +20,32 @@ from rlzoo.verifiers.forms import (
     Worked,
 )
 from rlzoo.verifiers.notation import CONDITIONAL, as_number, cut, strip, tokens
-from rlzoo.verifiers.words import INFINITY, NO_SOLUTION, NONE, folded, is_words
+from rlzoo.verifiers.patterns import (
+    AND,
+    ARITHMETIC,
+    DISTANCE,
+    EMPTY,
+    ENVIRONMENT,
+    EXCEPT,
+    IF,
+    JOINS,
+    LETTER,
+    LINES,
+    NAME,
+    PLUS_MINUS,
+    REALS,
+    SCALED,
+    SIGNED_REALS,
+    THOUSANDS,
+    TRANSPOSED,
+    TUPLE_OF_NAMES,
+    VALUE_COMMANDS,
+    VARIABLE,
+)
+from rlzoo.verifiers.words import INFINITY, NO_SOLUTION, NONE, folded, is_words, joined_words
 
 MOST = 64
 """Parts of a list or matrix that are taken apart; a longer one is a value, compared as it is."""
-_OR = "and/or|and|or else|or|或者|或|和|与|und|oder|ou|et|y|o"
-JOINS = re.compile(rf"[,;]|\\text\{{[,;]?\s*(?:{_OR})?\s*[,;]?\}}|and|or|或者|或|和|\\\\", re.IGNORECASE)
-"""Between the parts of a list, in the languages that models answer in."""
-AND = re.compile(r"\\text\{\W*and\W*\}|and")
-LETTER = r"(?:[a-zA-Z]|\\[a-z]{2,8})(?:_\{?[a-zA-Z0-9]{1,3}\}?)?'?"
-NAME = re.compile(
-    rf"{LETTER}|(?:\\(?:angle|triangle|overline|vec|hat|arc|widehat|overrightarrow|bar|measuredangle)\s*\{{?\s*)?[A-Z]{{1,4}}\}}?|"
-    rf"m?\s*\\angle\s*[A-Z0-9]{{1,3}}|{LETTER}(?:\s*\^\s*\{{?-1\}}?)?\s*\(\s*[^()=]{{1,20}}\)|\\text\{{[^{{}}]*\}}(?:_\{{?\w{{1,3}}\}}?)?"
-)
-"""What a value is given a name by: `x`, `x_1`, `f(3)`, `\\angle ABC`, `AB`, `\\text{Area}`."""
-VARIABLE = re.compile(LETTER)
-DISTANCE = re.compile(rf"\| ?(?P<letter>{LETTER}) ?\| ?(?P<sign>[<>]|\\[lg]e(?![a-z])) ?(?P<high>[^<>=|,]+)")
-SCALED = re.compile(r"(?P<factor>[^&,=<>]*[^&,=<>\s([])\s*(?:\\cdot\s*)?(?P<matrix>[(\[]?\s*\\begin\{.*)", re.DOTALL)
-TUPLE_OF_NAMES = re.compile(rf"\( ?{LETTER}(?: ?, ?{LETTER})+ ?\)")
-PLUS_MINUS = re.compile(r"\\(p|m)[mp](?![a-zA-Z])")
-THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", re.ASCII)
-ARITHMETIC = re.compile(
-    r"\\(?:frac|sqrt|times|cdot|div|pi|binom|pm|text\{[^{}]*\}|[lr](?:floor|ceil)|log|ln|sin|cos|tan|circ)|\bpi\b|\bsqrt\b"
-)
-"""What a calculation without variables may hold besides digits and signs."""
-VALUE_COMMANDS = re.compile(r"\\(?:frac|sqrt|pi|infty|text\{[^{}]*\})")
-EMPTY = re.compile(r"\\emptyset|\\\{\s*\\?\s*\\\}|\{\s*\}|\\phi")
-EXCEPT = re.compile(r"\\text\{all real (?:numbers|values)(?: of)?(?: x)? (?:except|other than)(?: for)?\} ?(.+)")
-IF = re.compile(r"^\\text\{ ?(?:if|for|when|where) ?\} ?|^(?:if|for|when|where)(?![a-z]) ?|^\\text\{[^{}]*\}$")
-"""Before the condition of a piece; words alone, such as `otherwise`, are no condition."""
-REALS = re.compile(
-    r"\\mathbb\{R\}|\( ?- ?\\infty ?, ?\+? ?\\infty ?\)|\\text\{(?:all )?reals?(?: numbers?)?\}|(?:all )?real numbers?|all reals"
-)
-ENVIRONMENT = re.compile(
-    r"\\begin\{(?:[pbBvV]?matrix|smallmatrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{(?:[pbB]?matrix|smallmatrix|array)\}",
-    re.DOTALL,
-)
-LINES = re.compile(
-    r"\\begin\{(?:cases|aligned|align\*?|gathered)\}(.*)\\end\{(?:cases|aligned|align\*?|gathered)\}", re.DOTALL
-)
 
 
 def readings(text: str) -> list[Form]:
@@ -91,14 +78,14 @@ def _read(text: str) -> Form:
             return _read(found[1].replace("&", "").replace("\\\\", ",").strip(" ,"))
         return Value(text)
     if is_words(text):
-        return Words(folded(text))
+        return Words(folded(text), joined_words(text))
     region = _union(text)
     if region is not None:
         return region
     parts, joins = cut(text, JOINS)
     if joins and units.total(text) is None:
         return _list([part for part in parts if part], joins) or Value(text)
-    if PLUS_MINUS.search(text):
+    if PLUS_MINUS.search(text) and not text.startswith("\\{"):
         return _list([PLUS_MINUS.sub(_signed(sign), text) for sign in "+-"], [","]) or Value(text)
     return _single(text)
 
@@ -131,6 +118,13 @@ def _special(text: str) -> Form | None:
         holes = _read(strip(found[1]))
         items = (holes.value,) if isinstance(holes, Named) else holes.items if isinstance(holes, Many) else (holes,)
         return Region((Many("set", items),), holes=True)
+    if found := SIGNED_REALS.fullmatch(bare):
+        which = found["which"] or {"\\ge": "nonnegative", ">": "positive", "<": "negative", "\\le": "nonpositive"}.get(
+            found["sign"], "positive" if found["power"] == "+" else "negative"
+        )
+        closed = which.startswith("non")
+        below = which.endswith("positive") if closed else which == "negative"
+        return Region((Span("-\\infty", "0", False, closed) if below else Span("0", "\\infty", closed, False),))
     if found := INFINITY.fullmatch(folded(text)):
         return Value("-\\infty" if found[1] in ("-", "negative") else "\\infty")
     if REALS.fullmatch(bare) or folded(text) in ("all real numbers", "all reals", "real numbers"):
@@ -151,7 +145,20 @@ def _single(text: str) -> Form:
             return Matrix(tuple(tuple(_read(cell) for cell in row) for row in rows))
     if (found := SCALED.fullmatch(text)) and isinstance(matrix := _single(found["matrix"]), Matrix):
         return Matrix(tuple(tuple(_times(found["factor"], cell) for cell in row) for row in matrix.rows))
+    if found := TRANSPOSED.fullmatch(text):
+        return _transposed(_single(strip(found["inner"]))) or Value(text)
     return _bracketed(text) or Value(text)
+
+
+def _transposed(form: Form) -> Matrix | None:
+    """A matrix turned over; a row in brackets as a column. None for anything else."""
+    if isinstance(form, Matrix):
+        return Matrix(tuple(zip(*form.rows, strict=True)))
+    if isinstance(form, Many) and form.kind in ("tuple", "bracket"):
+        return Matrix(tuple((item,) for item in form.items))
+    if isinstance(form, Span) and form.low_closed and form.high_closed:
+        return Matrix(((Value(form.low),), (Value(form.high),)))
+    return None
 
 
 def _times(factor: str, cell: Form) -> Form:
@@ -222,6 +229,8 @@ def _union(text: str) -> Region | Named | None:
     parts, signs = cut(text, re.compile(r"\\in"))
     if len(signs) == 1 and VARIABLE.fullmatch(parts[0]):
         letter, text = parts
+    elif len(signs) == 1 and TUPLE_OF_NAMES.fullmatch(parts[0]) and parts[1].startswith("\\{"):
+        return Named(parts[0], _read(strip(parts[1])))
     pieces, unions = cut(text, re.compile(r"\\cup|U"))
     if unions:
         read_pieces = [_read(strip(piece)) for piece in pieces]
@@ -242,7 +251,12 @@ def _union(text: str) -> Region | Named | None:
     without, _ = cut(text, re.compile(r"\\backslash|\\setminus|-"))
     if len(without) == 2 and REALS.fullmatch(without[0]):
         holes = _read(strip(without[1]))
-        return Region((holes,), letter, holes=True) if isinstance(holes, Many) and holes.kind == "set" else None
+        if isinstance(holes, Many) and holes.kind == "set":
+            return Region((holes,), letter, holes=True)
+    if len(without) == 2 and re.search(r"\\backslash", text):
+        whole, taken = (as_parts(_read(strip(side))) for side in without)
+        rest = regions.without(whole, taken) if whole and taken else None
+        return Region(rest, letter) if rest else None
     if letter is not None:
         inner = _read(strip(text))
         if (
@@ -256,8 +270,8 @@ def _union(text: str) -> Region | Named | None:
             return Region((Span(low.text, high.text, False, False),), letter)
         if isinstance(inner, Region):
             return replace(inner, letter=letter)
-        if isinstance(inner, Many) and inner.kind == "set":
-            return Named(letter, inner)
+        if isinstance(inner, Many) and (inner.kind == "set" or text.startswith("{")):
+            return Named(letter, replace(inner, kind="set"))
         return Region((inner,), letter) if isinstance(inner, Span) else None
     return None
 
@@ -265,7 +279,7 @@ def _union(text: str) -> Region | Named | None:
 def _relation(text: str) -> Form | None:
     """`x = 5`, `x < 2`, `1 \\le x < 2`, `x \\ne 3`, `|x| > 1`; None for anything else."""
     if found := DISTANCE.fullmatch(text):
-        return _distance(found["letter"], found["sign"], found["high"].strip())
+        return regions.distance(found["letter"], found["sign"], found["high"].strip(), found["centre"])
     sides, signs = cut(text, re.compile(r"[<>=]|\\(?:le|ge|ne|approx|to)"))
     if not signs or not all(sides):
         return None
@@ -280,15 +294,6 @@ def _relation(text: str) -> Form | None:
     low, letter, high = sides
     closed = [sign in ("\\le", "\\ge") for sign in signs]
     return Region((Span(low, high, *closed),), letter) if VARIABLE.fullmatch(letter) else None
-
-
-def _distance(letter: str, sign: str, far: str) -> Region:
-    """`|x| > 1`, and `|x| < 1`."""
-    closed = sign in ("\\le", "\\ge")
-    near = f"-({far})" if re.search(r"[+-]", far) else f"-{far}"
-    if sign in ("<", "\\le"):
-        return Region((Span(near, far, closed, closed),), letter)
-    return Region((Span("-\\infty", near, False, closed), Span(far, "\\infty", closed, False)), letter)
 
 
 def _half(left: str, sign: str, right: str) -> Region | None:
@@ -328,8 +333,11 @@ def _list(parts: list[str], joins: list[str]) -> Form | None:
     if len(parts) == 1:
         return _read(strip(parts[0]))
     items = tuple(_read(strip(part)) for part in parts)
-    regions = [item for item in items if isinstance(item, Region)]
-    if len(regions) != len(items):
+    lines = [item for item in items if isinstance(item, Region)]
+    together = any(AND.fullmatch(join) for join in joins) or all(join in (",", ";") for join in joins)
+    if lines and (mixed := _mixed(items, together)):
+        return mixed
+    if len(lines) != len(items):
         first = items[0]
         if (
             isinstance(first, Region) and first.holes and all(isinstance(item, Value) for item in items[1:])
@@ -338,32 +346,43 @@ def _list(parts: list[str], joins: list[str]) -> Form | None:
             assert isinstance(inner, Many)
             return replace(first, parts=(Many("set", (*inner.items, *items[1:])),))
         return Many("list", flat(items))
-    if len({region.letter for region in regions}) > 1 or len({region.holes for region in regions}) > 1:
+    if len({region.letter for region in lines}) > 1 or len({region.holes for region in lines}) > 1:
         return Many("list", items)
-    parts_of = tuple(part for region in regions for part in region.parts)
-    if regions[0].holes:
+    parts_of = tuple(part for region in lines for part in region.parts)
+    if lines[0].holes:
         inner_items = tuple(item for part in parts_of if isinstance(part, Many) for item in part.items)
-        return Region((Many("set", inner_items),), regions[0].letter, holes=True)
-    together = any(AND.fullmatch(join) for join in joins) or all(join in (",", ";") for join in joins)
-    if together and len(parts_of) == 2 and (met := _meeting(*parts_of)):
-        return Region((met,), regions[0].letter)
-    return Region(parts_of, regions[0].letter)
+        return Region((Many("set", inner_items),), lines[0].letter, holes=True)
+    if together and len(parts_of) == 2 and (met := regions.meeting(*parts_of)):
+        return Region((met,), lines[0].letter)
+    return Region(parts_of, lines[0].letter)
 
 
-def _meeting(one: Span | Many, other: Span | Many) -> Span | None:
-    """`x > 1 and x < 3` as one interval; None where numbers say that they do not meet, as a careless `and` has it."""
-    if not isinstance(one, Span) or not isinstance(other, Span):
+def _mixed(items: Sequence[Form], together: bool) -> Region | None:
+    """`x > 0, x \\ne 1`, an interval without points; `x = -1 or x > 2`, one with a point beside it. None for anything else."""
+    whole = [item for item in items if isinstance(item, Region) and not item.holes]
+    holes = [item for item in items if isinstance(item, Region) and item.holes]
+    points = [item for item in items if isinstance(item, Named) and isinstance(item.value, Value)]
+    letters = {item.letter for item in (*whole, *holes)} | {item.name for item in points}
+    if len(whole) + len(holes) + len(points) != len(items) or len(letters) > 1 or not whole:
         return None
-    if one.low.endswith("\\infty"):
-        one, other = other, one
-    if (
-        one.high != "\\infty"
-        or other.low != "-\\infty"
-        or one.low.endswith("\\infty")
-        or other.high.endswith("\\infty")
-    ):
-        return None
-    low, high = as_number(one.low), as_number(other.high)
-    if low is not None and high is not None and low > high:
-        return None
-    return Span(one.low, other.high, one.low_closed, other.high_closed)
+    parts_of = tuple(part for region in whole for part in region.parts)
+    if holes and not points and together:
+        if len(parts_of) == 2 and (met := regions.meeting(*parts_of)):
+            parts_of = (met,)
+        rest = regions.without(parts_of, [part for region in holes for part in region.parts])
+        return Region(rest, whole[0].letter) if rest else None
+    if points and not holes and not together:
+        return Region((Many("set", tuple(item.value for item in points)), *parts_of), whole[0].letter)
+    return None
+
+
+def as_parts(form: Form) -> tuple[Span | Many, ...] | None:
+    """The parts of a line that brackets, braces or a union hold."""
+    if isinstance(form, Region) and not form.holes:
+        return form.parts
+    if isinstance(form, Many) and form.kind == "tuple" and len(form.items) == 2:
+        low, high = form.items
+        return (
+            (Span(low.text, high.text, False, False),) if isinstance(low, Value) and isinstance(high, Value) else None
+        )
+    return (form,) if isinstance(form, Span) or (isinstance(form, Many) and form.kind == "set") else None

@@ -4,8 +4,9 @@ import re
 from fractions import Fraction
 
 from rlzoo.verifiers import units
-from rlzoo.verifiers.notation import as_number, as_repeating, plain
-from rlzoo.verifiers.parsing import VARIABLE
+from rlzoo.verifiers.clocks import CLOCK
+from rlzoo.verifiers.notation import as_number, as_repeating, in_per_cent, plain
+from rlzoo.verifiers.patterns import VARIABLE
 from rlzoo.verifiers.words import NUMERALS
 
 DECIMALS = 6
@@ -16,11 +17,10 @@ Outcome = tuple[bool, str]
 """Whether two answers are equal, and a remark on why not."""
 BASE = re.compile(
     r"\(?\s*(?P<digits>[0-9A-Fa-f]{1,60}(?:\.[0-9A-Fa-f]{1,60})?)\s*\)?\s*"
-    r"(?:_\s*\{?\s*(?:\\text\{\s*)?\(?\s*(?:base\s*\}?\s*)?|\(?\s*(?:\\text\{)?\s*[(,]?\s*(?:in )?base[- ])"
+    r"(?:_\s*\{?\s*(?:\\text\{\s*)?\(?\s*(?:base\s*\}?\s*)?|\(?\s*(?:\\text\{)?\s*[(,]?\s*(?:in )?base(?:[- ]|\s*\}\s*)?)"
     r"(?P<base>\d{1,2}|[a-z]{2,12})\s*\)?\s*\}?\s*\)?\s*\}?"
 )
 BASES = {name: number for name, number in NUMERALS.items() if number >= 2}
-CLOCK = re.compile(r"(?P<hour>\d{1,2})(?::(?P<minute>[0-5]\d))?\s*(?:(?P<half>[ap])\.?\s?m\.?)?")
 RATIO = re.compile(r"[\d.]+(?:(?::|to)[\d.]+)+")
 AS_WRITTEN = re.compile(r"\\equiv|\\[pb]?mod|\.\.\.|\\gcd")
 """What is compared as text only."""
@@ -61,15 +61,19 @@ def _split(gold: str, found: str) -> tuple[tuple[str, units.Unit | None], tuple[
     """Both with their units. A letter that is not marked as text is a unit where the other side says so, or is a bare number."""
     one, other = units.split(gold), units.split(found)
     if one[1] is None and other[1] is not None:
-        one = units.split(gold, letters=True)
+        one = units.split(gold, units.ALL_LETTERS)
     elif other[1] is None and (one[1] is not None or as_number(gold) is not None):
-        other = units.split(found, letters=True)
+        other = units.split(found, units.FEW_LETTERS if one[1] is None else units.ALL_LETTERS)
     return one, other
 
 
 def _scale(gold: units.Unit | None, found: units.Unit | None) -> Fraction | None:
     """What the found value must be multiplied by to be in the expected unit; None if it can never be."""
     gold, found = gold or UNITLESS, found or UNITLESS
+    if None not in (gold.power, found.power) and gold.power != found.power:
+        return None
+    if {gold.name, found.name} & {"£"} and {gold.name, found.name} & {"pound", "pounds"}:
+        return Fraction(1)
     if gold.dimensions is not None and found.dimensions is not None:
         return found.size / gold.size if gold.dimensions == found.dimensions else None
     if gold.dimensions is None and found.dimensions is None and not units.alike(gold.name, found.name):
@@ -134,6 +138,10 @@ def _expressions(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
         if not lenient or result is None:
             return False, "an equation, which is no value"
         return values(gold, result, lenient, read)
+    if lenient and gold.endswith("C") and found.endswith("C") and not read:
+        one, other = (re.sub(r"\+\s*C$", "", side) for side in (gold, found))
+        if len(one) < len(gold) and len(other) < len(found) and symbolic.same_antiderivative(one, other):
+            return True, ""
     return symbolic.same(gold, found, lenient, read=read)
 
 
@@ -146,8 +154,8 @@ def _result(equation: str) -> str | None:
 
 def close(gold: str, found: str, expected: Fraction, number: Fraction) -> bool:
     """Equal, or rounded to as much where one has a decimal point, or equal but for a per cent sign: 25% for 25, never 0.25% for 0.25."""
-    if ("%" in gold) != ("%" in found) and (100 * number == expected or 100 * expected == number):
-        hundredths, whole = (number, expected) if "%" in found else (expected, number)
+    if in_per_cent(gold) != in_per_cent(found) and (100 * number == expected or 100 * expected == number):
+        hundredths, whole = (number, expected) if in_per_cent(found) else (expected, number)
         return whole == 100 * hundredths and abs(whole) >= 1
     if expected != number and ("." in gold or "." in found):
         near = abs(expected - number) <= NEAR * max(abs(expected), abs(number))
@@ -162,6 +170,8 @@ def taken(lenient: bool, what: str) -> Outcome:
 
 def _bases(gold: str, found: str, lenient: bool) -> Outcome | None:
     """Numbers with their base: `1011_2` equals neither 11 nor `1011_3`."""
+    found = re.sub(r"^0x(?=[0-9A-Fa-f]{1,60}$)(.*)", r"\1_{16}", found) if re.search(r"_\s*\{?\s*16", gold) else found
+    gold, found = (re.sub(r"^(?:\{|\\text\{)([0-9A-Fa-f]{1,60})\}(?=\s*_)", r"\1", side) for side in (gold, found))
     one, other = BASE.fullmatch(gold), BASE.fullmatch(found)
     if one is None and other is None:
         return None
@@ -222,7 +232,7 @@ def _totals(gold: str, found: str, lenient: bool) -> Outcome | None:
         return True, ""
     sides: list[tuple[Fraction, units.Unit | None]] = []
     for known, text in zip(sums, (gold, found), strict=True):
-        value, unit = units.split(text, letters=True)
+        value, unit = units.split(text, units.ALL_LETTERS)
         number = as_number(value)
         if known is None and number is None:
             return False, ""

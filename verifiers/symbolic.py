@@ -10,7 +10,6 @@ import cmath
 import logging
 import math
 import re
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +22,9 @@ from math_verify import verify as math_verify
 from math_verify.grader import should_treat_as_complex
 from sympy.core.relational import Relational
 
-from rlzoo.verifiers.notation import REPEATING, as_repeating, clean, plain
+from rlzoo.verifiers import points
+from rlzoo.verifiers.latex import as_latex
+from rlzoo.verifiers.notation import plain
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeouts are off; the pool has its own
 
@@ -54,13 +55,12 @@ WORK = re.compile(
 )
 """Commands that ask for work; an answer is its result. Functions by name (`\\operatorname`) include sympy's matrix algebra."""
 BINOMIAL = re.compile(r"\\[dt]?binom")
-SMALL_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{\s*(?:\d{1,4}|[a-zA-Z])\s*\}\s*\{\s*(?:\d{1,4}|[a-zA-Z])\s*\}", re.ASCII)
+_SMALL = r"\{\s*(?:\d{1,4}|(?=[^{}]*[a-z])(?:\d{0,2}[a-z]|\d{1,2})(?:\s*[+-]\s*(?:\d{0,2}[a-z]|\d{1,2})){0,3})\s*\}"
+SMALL_BINOMIAL = re.compile(rf"\\[dt]?binom\s*{_SMALL}\s*{_SMALL}", re.ASCII)
 ROOT = re.compile(r"\\sqrt\s*\[([^\]]*)\]")
 SMALL_ROOT = re.compile(r"\s*(?:\d{1,3}|[a-zA-Z])\s*", re.ASCII)
 SMALL_POWER = re.compile(r"(?<!\d)(\d{1,5})\^(?:\{(\d{1,2})\}|(\d)(?!\d))", re.ASCII)
 COMMAND = re.compile(r"\\(?:begin|end)\{[a-z]*\*?\}|\\[a-zA-Z]+")
-DEGREES = re.compile(r"(\d+(?:\.\d+)?) ?\^ ?\{? ?\\circ ?\}?", re.ASCII)
-COMBINATIONS = re.compile(r"(?<![a-zA-Z\\])C_\{?(\d{1,4}|[a-z])\}?\^\{?(\d{1,4}|[a-z])\}?(?![\w^])")
 MISREAD = re.compile(r"\d\s*_|[\d.]\s*\\(?:overline|bar|dot)|\\(?:text|not|equiv|pmod|mathbb|angle|circ)(?![a-zA-Z])")
 """What the grammar reads as something else, or leaves out: `1011_2` as 1011, `0.\\overline{3}` as 0, words as nothing."""
 NORMAL = NormalizationConfig(
@@ -96,6 +96,12 @@ def same(gold: str, found: str, lenient: bool, read: bool = False) -> tuple[bool
         return False, "one is in per cent, the other is not"
     if isinstance(expected, Relational) != isinstance(answer, Relational):
         return False, "a relation is no value"
+    if points.counts(expected, answer):
+        return points.same_counts(expected, answer), ""
+    if points.imaginary(expected, answer):
+        if points.unfinished(answer) and not points.unfinished(expected):
+            return False, "a calculation that is not carried out"
+        return points.same_complex(expected, answer), ""
     if "%" not in gold + found and differ(expected, answer):
         return False, ""
     return _equal(expected, answer), ""
@@ -132,6 +138,32 @@ def same_equation(gold: str, found: str, lenient: bool) -> tuple[bool, str]:
     return _equal(one, other * factor), ""
 
 
+def coordinates(text: str, size: int) -> tuple[str, ...] | None:
+    """The entries of a vector written with the unit vectors i, j and k; None for anything else."""
+    try:
+        tree = parse(text, True)
+    except ValueError:
+        return None
+    letters = {symbol.name: symbol for symbol in tree.free_symbols} if isinstance(tree, sympy.Expr) else {}
+    names = ("i", "j", "k")[:size]
+    if size not in (2, 3) or not letters or not letters.keys() <= set(names) or not letters.keys() & {"j", "k"}:
+        return None
+    nowhere = dict.fromkeys(letters.values(), 0)
+    entries = [tree.subs(nowhere | {letters[name]: 1}) if name in letters else sympy.Integer(0) for name in names]
+    rest = sympy.expand(
+        tree - sum(entry * letters[name] for name, entry in zip(names, entries, strict=True) if name in letters)
+    )
+    return tuple(sympy.latex(entry) for entry in entries) if rest == 0 else None
+
+
+def same_antiderivative(gold: str, found: str) -> bool:
+    """Whether two expressions without their `+ C` differ by a constant."""
+    try:
+        return points.constant_apart(parse(gold, True), parse(found, True))
+    except ValueError:
+        return False
+
+
 def differ(one: Any, other: Any) -> bool:
     """Whether two expressions have clearly different values at some point: cheap, and true of most wrong answers. Telling that
     expressions are equal may take sympy seconds, and so may failing to."""
@@ -160,7 +192,7 @@ def _assigned(tree: Any) -> Any:
 @lru_cache(maxsize=1_024)
 def parse(text: str, lenient: bool) -> Any:
     """The sympy object that `text` writes down, nothing worked out. TooLarge or Unreadable."""
-    text = _latex(text)
+    text = as_latex(text)
     screen(text)
     normal = normalize_latex(text, NORMAL)
     screen(normal)
@@ -206,25 +238,6 @@ def _read(text: str, lenient: bool) -> Any:
         return _Reader(text, lenient, fast=False).parse(text)
 
 
-def _latex(text: str) -> str:
-    """Signs outside ASCII and the habits of plain text as LaTeX; degrees as radians, repeating decimals as fractions."""
-    text = clean(text).removesuffix(".")
-    text = REPEATING.sub(lambda found: _as_fraction(as_repeating(found[0])), text)
-    text = COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
-    text = DEGREES.sub(r"\\frac{\1\\pi}{180}", text)
-    if re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text, re.ASCII):
-        text = text.replace(",", "")
-    text = re.sub(r"(?<![\\a-zA-Z])(pi|sqrt|sin|cos|tan|ln|log|infty)(?![a-zA-Z])", r"\\\1 ", text)
-    text = re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
-    for sign, command in (("**", "^"), ("<=", r"\le "), (">=", r"\ge "), ("!=", r"\ne ")):
-        text = text.replace(sign, command)
-    return text
-
-
-def _as_fraction(value: Fraction | None) -> str:
-    return "" if value is None else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
-
-
 # ---------------------------------------------------------------------------------------------------------
 # As text
 
@@ -250,7 +263,7 @@ def screen(text: str) -> None:
     if not all(SMALL_ROOT.fullmatch(index) for index in ROOT.findall(text)):
         raise TooLarge("a root whose index is no small number")
     _screen_depth(text)
-    bare = COMMAND.sub("", text.replace(" ", ""))
+    bare = COMMAND.sub("", re.sub(r"\\(?:cdot|times)(?![a-zA-Z])", "*", text.replace(" ", "")))
     _screen_factorials(bare)
     _screen_powers(bare)
 
