@@ -16,7 +16,9 @@ under `runs/mutants`; afterwards only test files that changed are recorded again
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -24,12 +26,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import pytest
 
 from benchmarks.mutant_operators import AREAS, Mutant, mutants, watched
 
@@ -38,12 +43,15 @@ LISTS = ROOT / "benchmarks" / "mutants"
 WORK = ROOT / "runs" / "mutants"
 QUICK = ("-m", "not long and not gpu", "-n", "0", "-p", "no:cacheprovider")
 LIMIT_S = 60.0
-"""For one mistake, start of pytest included."""
+"""For one mistake."""
 TESTS_S = 30.0
-"""How long the chosen tests took when they were recorded, at most; the rest of the minute is for loading torch."""
+"""How long the chosen tests took when they were recorded, at most; the rest of the minute is for what they load."""
 TOGETHER = 6
 """Test files that are recorded in one process; what is recorded is kept after each."""
 GOAL = 0.9
+
+LIBRARIES = ("torch", "transformers:Qwen2ForCausalLM", "transformers:PreTrainedTokenizerFast", "transformers:AutoModelForCausalLM")
+LIBRARIES += ("transformers:AutoTokenizer", "scipy.optimize", "pydantic", "typer", "rich", "pyarrow.parquet", "sympy", "matplotlib")
 
 Recorded = Mapping[str, Mapping[str, Any]]
 """By test: its seconds, and the lines it runs by file."""
@@ -144,7 +152,7 @@ def tried(mutant: Mutant, copy: Path, recorded: Recorded) -> Tried:
     file.write_bytes(mutant.applied(source))
     began = time.monotonic()
     try:
-        code, said = _run([sys.executable, "-m", "pytest", "-x", "--tb=no", "-rfE", *QUICK, *chosen], copy)
+        code, said = _run(["-x", "--tb=no", "-rfE", *QUICK, *chosen], copy)
     finally:
         file.write_bytes(source)
     seconds = round(time.monotonic() - began, 1)
@@ -188,19 +196,53 @@ def struck(file: Path) -> dict[str, str]:
     return {name: reason for name, reason in pairs}
 
 
-def _run(command: Sequence[str], copy: Path) -> tuple[int | None, str]:
-    """Exit code and output; no code where the minute ran out, and then nothing it started lives on."""
-    process = subprocess.Popen(
-        command, cwd=copy, env=_environment(copy), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+def _run(arguments: Sequence[str], copy: Path) -> tuple[int | None, str]:
+    """pytest in a process of its own: exit code and output; no code where the minute ran out, and then nothing it started lives on.
+
+    The process is a fork of this one, which has loaded the libraries and nothing of the project.
+    """
+    with tempfile.TemporaryFile() as told:
+        child = os.fork()
+        if not child:
+            _pytest(arguments, copy, told.fileno())
+        end = time.monotonic() + LIMIT_S
+        while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
+            time.sleep(0.05)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(ended[1] if ended[0] else os.waitpid(child, 0)[1])
+        told.seek(0)
+        return (code if ended[0] else None), told.read().decode(errors="replace")
+
+
+def _pytest(arguments: Sequence[str], copy: Path, out: int) -> NoReturn:
+    """What the fork does."""
+    code = 70
     try:
-        said, _ = process.communicate(timeout=LIMIT_S)
-        return process.returncode, said
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return None, ""
+        os.setsid()
+        os.chdir(copy)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        sys.stdout = sys.stderr = open(1, "w", encoding="utf-8", errors="replace", closefd=False)
+        os.environ.update(_environment(copy))
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("benchmarks", "rlzoo", "tests")]:
+            del sys.modules[name]
+        sys.path[:] = [str(copy), *(place for place in sys.path if place not in ("", str(ROOT)))]
+        sys.dont_write_bytecode = True
+        code = int(pytest.main([*arguments]))
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def load_libraries() -> None:
+    """What the tests would each load for themselves."""
+    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
+    for name in LIBRARIES:
+        module, _, part = name.partition(":")
+        loaded = importlib.import_module(module)
+        if part:
+            getattr(loaded, part)
 
 
 def _environment(copy: Path) -> dict[str, str]:
@@ -224,7 +266,7 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", default=["test_*"], help="names of test files, with *; all by default")
     parser.add_argument("--work", type=Path, default=WORK, help="where the copy and the recorded lines lie")
     args = parser.parse_args()
-    picked = drawn(mutants(ROOT), args.seed, args.count)
+    picked = [] if args.record else drawn(mutants(ROOT), args.seed, args.count)
     if not args.record:
         LISTS.mkdir(exist_ok=True)
         listed = "".join(json.dumps(asdict(one)) + "\n" for one in picked)
@@ -235,6 +277,7 @@ def main() -> int:
     recorded = recorded_in(copy, args.work / "lines.json", args.tests)
     if args.record:
         return 0
+    load_libraries()
     reasons, results = struck(LISTS / "equivalent.txt"), []
     for number, one in enumerate(picked, 1):
         if one.id in reasons:
