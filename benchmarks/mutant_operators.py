@@ -284,4 +284,3 @@ def _whole(node: ast.AST) -> int | None:
         inner = _whole(node.operand)
         return None if inner is None else -inner
     return node.value if isinstance(node, ast.Constant) and type(node.value) is int else None
-

@@ -50,8 +50,24 @@ TOGETHER = 6
 """Test files that are recorded in one process; what is recorded is kept after each."""
 GOAL = 0.9
 
-LIBRARIES = ("torch", "transformers:Qwen2ForCausalLM", "transformers:PreTrainedTokenizerFast", "transformers:AutoModelForCausalLM")
-LIBRARIES += ("transformers:AutoTokenizer", "scipy.optimize", "pydantic", "typer", "rich", "pyarrow.parquet", "sympy", "matplotlib")
+LIBRARIES = (
+    "torch",
+    "transformers:Qwen2ForCausalLM",
+    "transformers:PreTrainedTokenizerFast",
+    "transformers:AutoModelForCausalLM",
+)
+LIBRARIES += (
+    "hypothesis",
+    "xdist",
+    "transformers:AutoTokenizer",
+    "scipy.optimize",
+    "pydantic",
+    "typer",
+    "rich",
+    "pyarrow.parquet",
+    "sympy",
+    "matplotlib",
+)
 
 Recorded = Mapping[str, Mapping[str, Any]]
 """By test: its seconds, and the lines it runs by file."""
@@ -103,10 +119,11 @@ def tests_of(mutant: Mutant, recorded: Recorded, budget_s: float = TESTS_S) -> l
 
 def copied(root: Path, target: Path) -> Path:
     """The tree as git would commit it, links as links, and the virtual environment as one."""
-    if target.exists():
-        shutil.rmtree(target)
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        check=True,
     )
     for name in filter(None, listed.stdout.decode().split("\0")):
         source = root / name
@@ -130,7 +147,9 @@ def recorded_in(copy: Path, store: Path, patterns: Sequence[str]) -> Recorded:
     told = copy / "lines.json"
     for at in range(0, len(stale), TOGETHER):
         names = stale[at : at + TOGETHER]
-        print(f"Recording which lines {len(names)} test files run, {len(stale) - at} to go: {' '.join(names)}", flush=True)
+        print(
+            f"Recording which lines {len(names)} test files run, {len(stale) - at} to go: {' '.join(names)}", flush=True
+        )
         told.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", "-p", "benchmarks.mutant_lines", *QUICK, *names]
         subprocess.run(command, cwd=copy, env=_environment(copy) | {"RLZOO_LINES": str(told)}, check=False)
@@ -194,6 +213,21 @@ def struck(file: Path) -> dict[str, str]:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     pairs = [line.split(maxsplit=1) for line in lines if line.strip() and not line.startswith("#")]
     return {name: reason for name, reason in pairs}
+
+
+def noticed_before(file: Path, picked: Sequence[Mutant]) -> dict[str, Tried]:
+    """Of an earlier run, what was noticed, by the mistake's id."""
+    listed = {one.id: one for one in picked}
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    found = [json.loads(line) for line in lines]
+    return {name: Tried(mutant=listed[name], **each) for each in found if (name := each.pop("id")) in listed}
+
+
+def append(file: Path, one: Tried) -> None:
+    """Keep it for `--resume`."""
+    said = {"id": one.mutant.id, "outcome": one.outcome, "by": one.by, "tests": one.tests, "seconds": one.seconds}
+    with file.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(said) + "\n")
 
 
 def _run(arguments: Sequence[str], copy: Path) -> tuple[int | None, str]:
@@ -263,6 +297,8 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--list", action="store_true", help="write the list and stop")
     parser.add_argument("--record", action="store_true", help="record which test runs which line and stop")
+    parser.add_argument("--areas", nargs="+", choices=[*AREAS], default=[*AREAS], help="of the list, try only these")
+    parser.add_argument("--resume", action="store_true", help="try again only what an earlier run did not see noticed")
     parser.add_argument("--tests", nargs="+", default=["test_*"], help="names of test files, with *; all by default")
     parser.add_argument("--work", type=Path, default=WORK, help="where the copy and the recorded lines lie")
     args = parser.parse_args()
@@ -273,20 +309,36 @@ def main() -> int:
         (LISTS / f"seed-{args.seed}.jsonl").write_text(listed, encoding="utf-8")
     if args.list:
         return 0
-    copy = copied(ROOT, args.work / "tree")
+    args.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.work, prefix="tree-") as folder:
+        return campaign(args, picked, copied(ROOT, Path(folder) / "copy"))
+
+
+def campaign(args: argparse.Namespace, picked: Sequence[Mutant], copy: Path) -> int:
+    """Record what is not recorded, try what is drawn, and say what became of it."""
     recorded = recorded_in(copy, args.work / "lines.json", args.tests)
     if args.record:
         return 0
     load_libraries()
     reasons, results = struck(LISTS / "equivalent.txt"), []
+    kept = args.work / f"noticed-{args.seed}.jsonl"
+    before = noticed_before(kept, picked) if args.resume else {}
+    kept.unlink(missing_ok=True)
     for number, one in enumerate(picked, 1):
+        if one.area not in args.areas:
+            continue
         if one.id in reasons:
-            results.append(Tried(mutant=one, outcome="struck", by=reasons[one.id]))
+            last = Tried(mutant=one, outcome="struck", by=reasons[one.id])
         else:
-            results.append(tried(one, copy, recorded))
-        last = results[-1]
+            last = before.get(one.id) or tried(one, copy, recorded)
+        results.append(last)
+        if last.outcome == "noticed":
+            append(kept, last)
         change = f"{' '.join(one.before.split())} -> {one.after}"
-        print(f"{number:>3} {last.outcome:<9} {last.seconds:>5.1f} s  {one.path}:{one.line} {change}  {last.by}", flush=True)
+        print(
+            f"{number:>3} {last.outcome:<9} {last.seconds:>5.1f} s  {one.path}:{one.line} {change}  {last.by}",
+            flush=True,
+        )
     told = table(results)
     (LISTS / f"seed-{args.seed}.md").write_text(told + "\n", encoding="utf-8")
     print(told)

@@ -191,7 +191,9 @@ def test_the_share_leaves_out_what_was_struck(tmp_path: Path) -> None:
 def test_a_mistake_is_tried_in_the_copy_and_taken_back(tmp_path: Path) -> None:
     """A real pytest in a small tree: noticed by its test, survived by one that asserts nothing, untested without any."""
     (tmp_path / "a.py").write_text("def f(x):\n    return x + 1\n")
-    (tmp_path / "test_a.py").write_text("import a\ndef test_good():\n    assert a.f(1) == 2\ndef test_idle():\n    a.f(1)\n")
+    (tmp_path / "test_a.py").write_text(
+        "import a\ndef test_good():\n    assert a.f(1) == 2\ndef test_idle():\n    a.f(1)\n"
+    )
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    long: l\n    gpu: g\n")
     (one, *_) = operators.of_source((tmp_path / "a.py").read_bytes(), "a.py", "engine")
     lines = {"seconds": 0.1, "lines": {"a.py": [2]}}
@@ -200,3 +202,12 @@ def test_a_mistake_is_tried_in_the_copy_and_taken_back(tmp_path: Path) -> None:
         assert (tried.outcome, tried.tests) == (outcome, len(tests))
     assert campaign.tried(one, tmp_path, {"test_a.py::test_good": lines}).by == "FAILED test_a.py::test_good"
     assert (tmp_path / "a.py").read_text() == "def f(x):\n    return x + 1\n"
+
+
+def test_what_was_noticed_before_need_not_be_tried_again(tmp_path: Path) -> None:
+    one, other, *_ = mutants_of("engine", 2)
+    noticed = campaign.Tried(mutant=one, outcome="noticed", by="FAILED a", tests=2, seconds=1.5)
+    campaign.append(tmp_path / "noticed.jsonl", noticed)
+    assert campaign.noticed_before(tmp_path / "noticed.jsonl", [one, other]) == {one.id: noticed}
+    assert campaign.noticed_before(tmp_path / "noticed.jsonl", [other]) == {}
+    assert campaign.noticed_before(tmp_path / "none.jsonl", [one]) == {}

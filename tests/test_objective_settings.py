@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rlzoo import registry
 from rlzoo.engine.model.sequences import Sequences
+from rlzoo.errors import ConfigError
 from rlzoo.laws.lab import Bench, toy_config, toy_groups, toy_policy
 from rlzoo.settings import ObjectiveConfig, Settings
 from rlzoo.types import (
@@ -372,7 +373,9 @@ def test_evidence_by_hand(settings: dict[str, float], factors: Sequence[float]) 
     batch = replace(PAIR, signals=signals, signal_mask=masks)
     credit = build("cepo", **PLAIN, **settings).assign_credit(batch)
     assert credit.advantages_BT[:, 0].tolist() == pytest.approx([0.5 * factors[0], -0.5 * factors[1]])
-    one = replace(batch, signal_mask={**masks, "negative": torch.tensor([True, False])})  # read by one teacher: no evidence
+    one = replace(
+        batch, signal_mask={**masks, "negative": torch.tensor([True, False])}
+    )  # read by one teacher: no evidence
     assert advantages(build("cepo", **PLAIN, **settings), one) == pytest.approx([0.5 * factors[0], -0.5])
 
 
@@ -584,6 +587,86 @@ def test_what_embeds_a_rollout(layer: int, pool: str) -> None:
         out = bench.policy.model(input_ids=torch.tensor([[*prompt, *response]]), output_hidden_states=True)
         hidden = out.hidden_states[layer][0, len(prompt) :]
         torch.testing.assert_close(found[row], hidden.mean(0) if pool == "mean" else hidden[-1])
+
+
+# -- defaults ---------------------------------------------------------------------------------------------
+
+GRPO = {
+    "clip_low": 0.2, "clip_high": 0.2, "dual_clip": None, "reduction": "rollout", "scale_by_std": True, "std_ddof": 1,
+    "std_eps": 1e-6, "kl_coef": 0.0,
+}  # fmt: skip
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "grpo": GRPO,
+    "mcpo-mastery": GRPO
+    | {
+        "clip_high": 0.28, "mastered_threshold": 1.0, "scale_threshold": 0.5, "advantage_clip": None, "keep_all_wrong": True,
+        "hkl": {"delta": 0.01, "beta": 1.0, "estimator": "k3", "anchor": "rollout_old", "norm": "mastered"},
+    },
+    "cepo": GRPO
+    | {
+        "clip_high": 0.28, "dual_clip": 3.0, "reduction": "token", "mix": 0.5, "schedule": "linear", "warm_steps": 25,
+        "evidence_clip": 0.5, "empty_negative": "grpo", "contrast": "answer", "contrast_tokens": 64, "teacher": "policy",
+        "teacher_every": 25,
+    },
+    "mcpo-contrastive": GRPO
+    | {
+        "mode": "loss", "embed": {"layer": -1, "pool": "mean"},
+        "head": {"kind": "linear", "dim": 128, "lr": 1e-3, "weight_decay": 0.01},
+        "transfer": {"rule": "topk", "k": 2, "delta_sim": 0.0, "anchor": "rollout"}, "negatives": "pool",
+        "denominator": "per-pair", "intra": {"form": "infonce", "scope": "domain"}, "tau": 0.1, "lambda_cross": 0.1,
+        "lambda_intra": 0.1, "reward_lambda": 0.2, "floor": 0.5, "memory_bank": 0,
+    },
+}  # fmt: skip
+"""As the papers, codes and readings that each default names have them: a changed one is changed here on purpose."""
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults_are_those_of_their_sources(name: str) -> None:
+    found = build(name).config.model_dump()
+    assert {key: value for key, value in found.items() if key not in ObjectiveConfig.model_fields} == DEFAULTS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "edge", "beyond"),
+    [
+        ("grpo", {"clip_low": 0.99}, {"clip_low": 1.0}),
+        ("grpo", {"clip_low": 0.01}, {"clip_low": 0.0}),
+        ("grpo", {"dual_clip": 1.01}, {"dual_clip": 1.0}),
+        ("grpo", {"std_ddof": 0}, {"std_ddof": -1}),
+        ("grpo", {"std_ddof": 1}, {"std_ddof": 2}),
+        ("grpo", {"std_eps": 0.0}, {"std_eps": -1e-9}),
+        ("grpo", {"kl_coef": 0.0}, {"kl_coef": -1e-9}),
+        ("mcpo-mastery", {"hkl": {"delta": 0.0}}, {"hkl": {"delta": -1e-9}}),
+        ("mcpo-mastery", {"hkl": {"beta": 0.0}}, {"hkl": {"beta": -1e-9}}),
+        ("mcpo-mastery", {"mastered_threshold": 1.0}, {"mastered_threshold": 1.01}),
+        ("mcpo-mastery", {"mastered_threshold": 0.01}, {"mastered_threshold": 0.0}),
+        ("mcpo-mastery", {"scale_threshold": 0.01}, {"scale_threshold": 0.0}),
+        ("mcpo-mastery", {"scale_threshold": 1.0}, {"scale_threshold": 1.01}),
+        ("mcpo-mastery", {"advantage_clip": 0.01}, {"advantage_clip": 0.0}),
+        ("cepo", {"mix": 0.0}, {"mix": -0.01}),
+        ("cepo", {"mix": 1.0}, {"mix": 1.01}),
+        ("cepo", {"warm_steps": 1}, {"warm_steps": 0}),
+        ("cepo", {"evidence_clip": 0.0}, {"evidence_clip": -0.01}),
+        ("cepo", {"evidence_clip": 1.0}, {"evidence_clip": 1.01}),
+        ("cepo", {"contrast_tokens": 1}, {"contrast_tokens": 0}),
+        ("cepo", {"teacher_every": 1}, {"teacher_every": 0}),
+        ("mcpo-contrastive", {"head": {"dim": 1}}, {"head": {"dim": 0}}),
+        ("mcpo-contrastive", {"head": {"weight_decay": 0.0}}, {"head": {"weight_decay": -0.1}}),
+        ("mcpo-contrastive", {"transfer": {"k": 1}}, {"transfer": {"k": 0}}),
+        ("mcpo-contrastive", {"transfer": {"delta_sim": -1.0}}, {"transfer": {"delta_sim": -1.01}}),
+        ("mcpo-contrastive", {"transfer": {"delta_sim": 1.0}}, {"transfer": {"delta_sim": 1.01}}),
+        ("mcpo-contrastive", {"tau": 0.01}, {"tau": 0.0}),
+        ("mcpo-contrastive", {"lambda_cross": 0.0}, {"lambda_cross": -0.1}),
+        ("mcpo-contrastive", {"lambda_intra": 0.0}, {"lambda_intra": -0.1}),
+        ("mcpo-contrastive", {"reward_lambda": 0.0}, {"reward_lambda": -0.1}),
+        ("mcpo-contrastive", {"floor": 0.0}, {"floor": -0.1}),
+        ("mcpo-contrastive", {"memory_bank": 0}, {"memory_bank": -1}),
+    ],
+)
+def test_settings_are_refused_beyond_their_edge_and_taken_at_it(name: str, edge: Any, beyond: Any) -> None:
+    build(name, **edge)
+    with pytest.raises(ConfigError):
+        build(name, **beyond)
 
 
 # -- none is left out -------------------------------------------------------------------------------------
