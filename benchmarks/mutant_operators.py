@@ -184,7 +184,7 @@ OPERATORS: Mapping[str, Callable[[ast.AST], Replacements]] = {
 
 def watched(root: Path) -> dict[str, str]:
     """Every module that is tried, from the root, with its area."""
-    found = {}
+    found: dict[str, str] = {}
     for area, places in AREAS.items():
         for place in places:
             files = [root / place] if place.endswith(".py") else sorted((root / place).rglob("*.py"))
@@ -206,7 +206,8 @@ def of_source(source: bytes, path: str, area: str) -> list[Mutant]:
     found: list[Mutant] = []
     alike: Counter[str] = Counter()
     for node, statement, imported in _places(ast.parse(source)):
-        start, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
+        start = starts[node.lineno - 1] + node.col_offset
+        end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
         before = source[start:end].decode()
         for operator, replaced in _replacements(node, statement):
             text = ast.unparse(ast.fix_missing_locations(replaced))
@@ -215,7 +216,7 @@ def of_source(source: bytes, path: str, area: str) -> list[Mutant]:
             column = node.col_offset - (len(line) - len(line.lstrip()))
             told = f"{path}|{line.strip().decode()}|{column}|{operator}|{before}|{after}"
             alike[told] += 1
-            last = statement.body[0].lineno - 1 if hasattr(statement, "body") else statement.end_lineno
+            last: int = statement.body[0].lineno - 1 if hasattr(statement, "body") else statement.end_lineno or 0
             found.append(Mutant(
                 area=area, path=path, line=node.lineno, operator=operator, start=start, end=end, before=before, after=after,
                 first=statement.lineno, last=max(statement.lineno, last), imported=imported,

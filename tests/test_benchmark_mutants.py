@@ -67,8 +67,8 @@ def test_what_an_operator_makes(operator: str, source: str, expected: list[str])
 
 
 def test_every_operator_is_tried() -> None:
-    tried = {mark.args[1][at][0] for mark in test_what_an_operator_makes.pytestmark for at in range(len(mark.args[1]))}
-    assert tried == set(operators.OPERATORS)
+    marks: Any = getattr(test_what_an_operator_makes, "pytestmark", [])
+    assert {case[0] for case in marks[0].args[1]} == set(operators.OPERATORS)
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,20 @@ def test_tests_that_run_the_statement_are_chosen_those_that_run_little_first() -
         "elsewhere": {"seconds": 1.0, "lines": {"b.py": [2]}},
         "slow": {"seconds": 90.0, "lines": {"a.py": [2, 3]}},
     }
-    assert campaign.tests_of(one, recorded) == ["narrow", "wide"]  # the slow one does not fit
-    assert campaign.tests_of(imported, recorded) == ["beside", "narrow", "wide"]
-    assert campaign.tests_of(one, {"slow": recorded["slow"]}) == ["slow"]  # better one that is late than none
+    assert campaign.tests_of(one, recorded, 30.0) == ["narrow", "wide"]  # the slow one does not fit
+    assert campaign.tests_of(imported, recorded, 30.0) == ["beside", "narrow", "wide"]
+    assert campaign.tests_of(one, {"slow": recorded["slow"]}, 30.0) == ["slow"]  # better one that is late than none
+
+
+def test_what_runs_at_import_is_tried_on_whole_test_files() -> None:
+    """A test that reads only a default runs no line of the module."""
+    imported = operators.of_source(b"A = 1\n", "a.py", "engine")[0]
+    recorded = {
+        "test_a.py::runs": {"seconds": 1.0, "lines": {"a.py": [2]}},
+        "test_a.py::reads": {"seconds": 1.0, "lines": {}},
+        "test_b.py::other": {"seconds": 1.0, "lines": {"b.py": [2]}},
+    }
+    assert campaign.tests_of(imported, recorded, 30.0) == ["test_a.py::reads", "test_a.py::runs"]
 
 
 def test_the_share_leaves_out_what_was_struck(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -329,3 +330,24 @@ def test_cells_by_hand(tmp_path: Path) -> None:
         assert (cell.seeds, cell.problems) == (3, 40 if only else 120)
         assert (cells["grpo", domain].versus, cells["grpo", domain].versus_interval) == (None, None)
         assert (cells["frozen", domain].gain, cells["frozen", domain].gain_interval) == (None, None)
+
+
+def test_the_last_line_says_what_the_checks_found(tmp_path: Path) -> None:
+    found = analysed(write_comparison(tmp_path / "c", rollouts=False))
+    clean = [replace(finding, level="green") for finding in found.findings]
+    assert replace(found, findings=tuple(clean)).verdict_lines()[-1] == f"validity: all {len(clean)} checks passed"
+    flagged = [replace(clean[0], level="flag"), replace(clean[1], level="flag"), *clean[2:]]
+    lines = replace(found, findings=tuple(flagged)).verdict_lines()
+    names = f"{clean[0].check}, {clean[1].check}"
+    assert lines[-1] == f"validity: 2 of {len(clean)} checks flagged: {names}"
+    assert len(lines) == 1 + len(found.verdicts) + len(found.starts) + 1
+
+
+def test_the_difference_is_the_arms_score_less_the_baselines(tmp_path: Path) -> None:
+    found = analysed(write_comparison(tmp_path / "c", gains={"grpo": (0.3, 0.31), "cepo": (0.1, 0.12)}, rollouts=False))
+    gaps = [macro(found, "cepo", seed) - macro(found, "grpo", seed) for seed in (0, 1)]
+    (cepo,) = found.verdicts
+    assert cepo.judgement.difference == statistics.Difference(
+        n=2, mean=pytest.approx(np.mean(gaps)), sd=pytest.approx(np.std(gaps, ddof=1))
+    )
+    assert cepo.judgement.difference.mean < 0
