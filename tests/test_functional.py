@@ -108,6 +108,14 @@ def test_reduction_weights_by_hand(per: F.Reduction, expected: list[list[float]]
     torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("per", "weight"), [("token", 1.0), ("rollout", 1.0), ("group", 1.0), ("constant", 0.1)])
+def test_a_single_token_weighs_one(per: F.Reduction, weight: float):
+    """Every count is 1: none is held above it."""
+    counted = torch.tensor([[True, False], [False, False]])
+    got = F.reduction_weights(counted, per, torch.tensor([3, 4]), max_response=10)
+    assert got.tolist() == [[weight, 0.0], [0.0, 0.0]]
+
+
 @pytest.mark.parametrize("per", ["token", "rollout", "group", "constant"])
 def test_nothing_counted_weighs_nothing(per: F.Reduction):
     assert F.reduction_weights(torch.zeros_like(COUNTED), per, IDS, 10).eq(0).all()
