@@ -4,12 +4,13 @@
 #   make test       install with the tools of development, then lint, types, floors and quick tests
 #   make test-all   the tests that take longer
 #   make bench      what a training step costs on this machine
+#   make campaign-mutants   one-line mistakes drawn by a seed: which of them do the quick tests notice? About an hour
 #   make clean      remove .venv and what builds and tools left
 #
 #   PYTHON=python3.12     another Python
 #   TORCH_INDEX=URL       an index that serves CPU builds of PyTorch (its install page names one). Without it, pip on
 #                         Linux may choose PyTorch's CUDA build: several GB instead of about 190 MB.
-#   ARGS="--seeds 5"      further arguments for the command that `make demo` or `make bench` runs
+#   ARGS="--seeds 5"      further arguments for the command that `make demo`, `make bench` or `make campaign-mutants` runs
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,7 +27,7 @@ PIP_INSTALL = $(BIN)/python -m pip install -qq --no-compile --disable-pip-versio
 # The root holds folders named `verifiers` and `evals`, which are also other people's packages: never import from here.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo test test-all lint bench say-demo say-test say-test-all venv venv-dev lock clean
+.PHONY: help demo test test-all lint bench campaign-mutants say-demo say-test say-test-all venv venv-dev lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -52,6 +53,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.runtime
 	$(BIN)/python benchmarks/step.py $(ARGS)
+
+campaign-mutants: $(VENV)/.dev
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.mutants $(ARGS)
 
 say-demo:
 	@echo "make demo: does mcpo-contrastive help over GRPO? Both train a small language model on maths, code and logic, with three"

@@ -107,6 +107,34 @@ def test_a_mean_of_one_has_no_error() -> None:
     assert math.isnan(measurements.mean([]).value)
 
 
+def test_a_mean_by_hand() -> None:
+    """Of 1, 2 and 6: 3, with a standard deviation of sqrt(7) and its error over sqrt(3)."""
+    found = measurements.mean([1.0, 2.0, 6.0])
+    assert (found.value, found.steps) == (3.0, 3)
+    assert found.se == pytest.approx(math.sqrt(7 / 3))
+
+
+def test_strength_lies_between_the_largest_magnitudes() -> None:
+    assert measurements.largest([0.5, -2.0, math.inf, math.nan]) == 2.0
+    assert measurements.largest([]) == 0.0
+    assert measurements.largest([math.nan]) == 0.0
+    given = [(1.0, 2.0), (-1.0, 2.0), (3.0, 2.0), (-3.0, 2.0), (1.0, 0.0), (math.nan, 2.0), (1.0, math.nan)]
+    assert [measurements.strength(*pair) for pair in given] == [0.5, -0.5, 1.0, -1.0, 0.0, 0.0, 0.0]
+
+
+def test_tokens_by_hand() -> None:
+    row = {
+        "token_texts": ["a", "b"], "advantages": [0.5, -0.5], "scale/policy": [1.0, 0.0], "scale/kl": None, "evidence": [0.1, 0.2],
+        "scaled": [7, 7],
+    }  # fmt: skip
+    assert measurements.tokens(row) == [
+        measurements.Token(text="a", advantage=0.5, scales={"policy": 1.0}, evidence=0.1),
+        measurements.Token(text="b", advantage=-0.5, scales={"policy": 0.0}, evidence=0.2),
+    ]
+    assert [token.evidence for token in measurements.tokens({**row, "evidence": None})] == [None, None]
+    assert measurements.tokens({**row, "advantages": None}) == []
+
+
 def test_damaged_arrays_are_named(run: RunDir) -> None:
     file = measurements.representation_files(run)[0]
     file.write_bytes(b"PK\x03\x04 not really")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -256,3 +257,97 @@ def test_alike_at_one_seed_is_not_identical(tmp_path: Path) -> None:
         )
     add_arm(folder, "again")
     assert words(analysed(folder))["again"] != "identical"
+
+
+def macro(found: analysis.Comparison, arm: str, seed: int, *domains: str) -> float:
+    """Mean over these domains, or all, of a run's final share of right responses, from its record."""
+    attempts = found.grid[arm][seed].final.attempts
+    shares = []
+    for domain in domains or ("maths", "code", "logic"):
+        status = [each for attempt in attempts if attempt.domain == domain for each in attempt.status]
+        shares.append(status.count("correct") / len(status))
+    return float(np.mean(shares))
+
+
+def test_a_collapse_of_the_baseline_is_left_out_beside_too(tmp_path: Path) -> None:
+    gains = {"grpo": (0.15, 0.16, 0.17, -0.38), "cepo": (0.30, 0.31, 0.32, 0.31)}
+    (cepo,) = analysed(write_comparison(tmp_path / "c", gains=gains, rollouts=False)).verdicts
+    assert cepo.collapsed == (3,)
+    assert cepo.without is not None and cepo.without.difference is not None
+    assert cepo.without.difference.n == 3
+    assert cepo.judgement.difference is not None and cepo.judgement.difference.n == 4
+
+
+def test_equivalence_is_sought_where_there_is_room_for_a_difference(tmp_path: Path) -> None:
+    """Maths is at the ceiling on both sides: it counts in the verdict's difference and in no test of equivalence."""
+    high = {"maths": 1.0}
+    gains = {
+        name: [{**high, "code": rise, "logic": rise} for rise in rises]
+        for name, rises in {"grpo": (0.10, 0.12, 0.11), "cepo": (0.11, 0.10, 0.13)}.items()
+    }
+    found = analysed(write_comparison(tmp_path / "c", gains=gains, rollouts=False))
+    assert found.saturated == {"maths": "ceiling"}
+    gaps = [macro(found, "cepo", s, "code", "logic") - macro(found, "grpo", s, "code", "logic") for s in range(3)]
+    judgement = found.verdicts[0].judgement
+    assert judgement.p_equivalent == pytest.approx(statistics.difference(gaps).p_equivalent(0.02))
+    whole = [macro(found, "cepo", s) - macro(found, "grpo", s) for s in range(3)]
+    assert judgement.difference is not None
+    assert judgement.difference.mean == pytest.approx(np.mean(whole))
+    assert judgement.p_equivalent != pytest.approx(statistics.difference(whole).p_equivalent(0.02))
+
+
+def test_the_margin_is_in_points(tmp_path: Path) -> None:
+    """TOST at 2 points is at 0.02 of a difference of shares, and settles how many seeds find it."""
+    gains = {"grpo": (0.10, 0.12, 0.11), "cepo": (0.11, 0.10, 0.13)}
+    found = analysed(write_comparison(tmp_path / "c", gains=gains, rollouts=False))
+    gaps = statistics.difference([macro(found, "cepo", s) - macro(found, "grpo", s) for s in range(3)])
+    judgement = found.verdicts[0].judgement
+    assert found.saturated == {}
+    assert gaps.sd is not None
+    assert judgement.p_equivalent == pytest.approx(gaps.p_equivalent(0.02))
+    assert judgement.seeds_needed == statistics.seeds_needed(0.02 / gaps.sd)
+    assert judgement.plain == pytest.approx(gaps.interval())
+    assert judgement.simultaneous == pytest.approx(gaps.interval())  # one arm is all arms
+
+
+def test_cells_by_hand(tmp_path: Path) -> None:
+    """Means over seeds by domain and over all: start, final, gain, and the difference to the baseline, each with its t interval."""
+    found = analysed(write_comparison(tmp_path / "c", frozen=True, rollouts=False))
+    cells = {(cell.arm, cell.domain): cell for cell in found.cells}
+    assert set(cells) == {(arm, name) for arm in (*GAINS, "frozen") for name in ("maths", "code", "logic", "macro")}
+    for domain in ("maths", "macro"):
+        only = () if domain == "macro" else (domain,)
+        finals = [macro(found, "cepo", seed, *only) for seed in range(3)]
+        versus = [mine - macro(found, "grpo", seed, *only) for seed, mine in enumerate(finals)]
+        untrained = [macro(found, "frozen", seed, *only) for seed in range(3)]  # its end is everybody's start
+        gains = [mine - start for mine, start in zip(finals, untrained, strict=True)]
+        cell = cells["cepo", domain]
+        assert (cell.start, cell.final) == pytest.approx((np.mean(untrained), np.mean(finals)))
+        assert (cell.gain, cell.versus) == pytest.approx((np.mean(gains), np.mean(versus)))
+        assert cell.final_interval == pytest.approx(statistics.difference(finals).interval())
+        assert cell.gain_interval == pytest.approx(statistics.difference(gains).interval())
+        assert cell.versus_interval == pytest.approx(statistics.difference(versus).interval())
+        assert (cell.seeds, cell.problems) == (3, 40 if only else 120)
+        assert (cells["grpo", domain].versus, cells["grpo", domain].versus_interval) == (None, None)
+        assert (cells["frozen", domain].gain, cells["frozen", domain].gain_interval) == (None, None)
+
+
+def test_the_last_line_says_what_the_checks_found(tmp_path: Path) -> None:
+    found = analysed(write_comparison(tmp_path / "c", rollouts=False))
+    clean = [replace(finding, level="green") for finding in found.findings]
+    assert replace(found, findings=tuple(clean)).verdict_lines()[-1] == f"validity: all {len(clean)} checks passed"
+    flagged = [replace(clean[0], level="flag"), replace(clean[1], level="flag"), *clean[2:]]
+    lines = replace(found, findings=tuple(flagged)).verdict_lines()
+    names = f"{clean[0].check}, {clean[1].check}"
+    assert lines[-1] == f"validity: 2 of {len(clean)} checks flagged: {names}"
+    assert len(lines) == 1 + len(found.verdicts) + len(found.starts) + 1
+
+
+def test_the_difference_is_the_arms_score_less_the_baselines(tmp_path: Path) -> None:
+    found = analysed(write_comparison(tmp_path / "c", gains={"grpo": (0.3, 0.31), "cepo": (0.1, 0.12)}, rollouts=False))
+    gaps = [macro(found, "cepo", seed) - macro(found, "grpo", seed) for seed in (0, 1)]
+    (cepo,) = found.verdicts
+    assert cepo.judgement.difference == statistics.Difference(
+        n=2, mean=pytest.approx(np.mean(gaps)), sd=pytest.approx(np.std(gaps, ddof=1))
+    )
+    assert cepo.judgement.difference.mean < 0

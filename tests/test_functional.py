@@ -108,6 +108,14 @@ def test_reduction_weights_by_hand(per: F.Reduction, expected: list[list[float]]
     torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("per", "weight"), [("token", 1.0), ("rollout", 1.0), ("group", 1.0), ("constant", 0.1)])
+def test_a_single_token_weighs_one(per: F.Reduction, weight: float):
+    """Every count is 1: none is held above it."""
+    counted = torch.tensor([[True, False], [False, False]])
+    got = F.reduction_weights(counted, per, torch.tensor([3, 4]), max_response=10)
+    assert got.tolist() == [[weight, 0.0], [0.0, 0.0]]
+
+
 @pytest.mark.parametrize("per", ["token", "rollout", "group", "constant"])
 def test_nothing_counted_weighs_nothing(per: F.Reduction):
     assert F.reduction_weights(torch.zeros_like(COUNTED), per, IDS, 10).eq(0).all()
@@ -117,6 +125,24 @@ def test_mismatch_weights_by_hand():
     ratio = torch.tensor([0.4, 1.0, 3.0, 6.0]).log()
     torch.testing.assert_close(F.truncated_importance(ratio, 2.0), torch.tensor([0.4, 1.0, 2.0, 2.0]))
     torch.testing.assert_close(F.icepop(ratio, 0.5, 5.0), torch.tensor([0.0, 1.0, 3.0, 0.0]))
+
+
+def test_log_ratios_are_held_at_20_wherever_they_are_raised():
+    """e^20 is past every clip and finite; e^-20 is not 0. Within the bound nothing is touched."""
+    far = torch.tensor([30.0, 19.0, -19.0, -30.0], dtype=torch.float64)
+    zero = torch.zeros_like(far)
+    held = torch.tensor([20.0, 19.0, -19.0, -20.0], dtype=torch.float64)
+    torch.testing.assert_close(F.log_ratio(far, zero), held)
+    torch.testing.assert_close(F.kl_k3(zero, far), held.exp() - held - 1)
+    torch.testing.assert_close(F.truncated_importance(far, 1e12), held.exp(), rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(F.icepop(far, 1e-12, 1e12), held.exp(), rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(F.hinge_kl(far, 0.0), held.exp() - held - 1)
+
+
+def test_mismatch_weights_carry_no_gradient():
+    ratio = torch.tensor([0.1], requires_grad=True)
+    assert not F.truncated_importance(ratio, 2.0).requires_grad
+    assert not F.icepop(ratio, 0.5, 2.0).requires_grad
 
 
 def test_divergences_by_hand():

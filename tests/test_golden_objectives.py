@@ -75,6 +75,7 @@ def loss_of(
     told = step_loss(objective, micro, update_weights(credit, batch))
     told.total.backward()
     assert logps.grad is not None
+    assert not any(share.requires_grad for share in told.shares.values())  # what is recorded holds no graph
     return told.total.detach(), logps.grad, dict(told.shares)
 
 

@@ -22,7 +22,7 @@ from rlzoo.errors import ConfigError, UnknownName
 from rlzoo.laws import objective as contract
 from rlzoo.laws.finding import Finding
 from rlzoo.laws.subject import Subject, micro_of
-from rlzoo.objective import refuse_stray, step_loss
+from rlzoo.objective import locate_fault, refuse_stray, step_loss
 
 BROKEN = Path(__file__).with_name("broken_objectives.py")
 QUICK = [name for name in contract.LAWS if name != "ranks"]
@@ -324,3 +324,16 @@ def test_ranks_from_the_console_script(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("holds   ranks")
+
+
+def test_a_fault_is_shown_from_where_the_reader_stands_or_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative below the present folder, in full elsewhere."""
+    shown = f"{BROKEN.name}:"
+    monkeypatch.chdir(BROKEN.parent)
+    cls = registry.objective_class(f"{BROKEN}:WrongSign")
+    here = locate_fault(cls, ValueError("x"))
+    assert here.startswith(shown)
+    monkeypatch.chdir(tmp_path)
+    assert locate_fault(cls, ValueError("x")) == f"{BROKEN.parent}/{here}"

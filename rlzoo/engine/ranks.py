@@ -81,10 +81,6 @@ class Ranks:
         """True everywhere if it is true anywhere."""
         return any(self.gather(mine))
 
-    def barrier(self) -> None:
-        if self.world > 1:
-            dist.barrier()
-
 
 def _sendable(error: Exception) -> Exception:
     """The error itself, or one of its words where it does not survive the way."""

@@ -1,0 +1,54 @@
+"""What a run tells and writes, and how often."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlzoo.engine.ranks import Ranks
+from rlzoo.engine.recorder import Recorder
+from rlzoo.engine.reporting import Silent
+from rlzoo.laws.lab import Bench, toy_groups, toy_policy, toy_tokenizer
+from rlzoo.runs.folder import RunDir
+
+GROUPS = toy_groups(policy=toy_policy())
+
+
+class Heard(Silent):
+    """Keeps what it is warned of."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def recorder(folder: Path, ranks: Ranks | None = None, **log: Any) -> tuple[Recorder, Heard, Bench]:
+    bench, heard = Bench("grpo", log=log), Heard()
+    nobody: Any = None  # no tracker is called here
+    return Recorder(bench.config, RunDir(folder), ranks or Ranks(), heard, toy_tokenizer(), nobody), heard, bench
+
+
+def test_a_warning_is_told_once_a_run(tmp_path: Path) -> None:
+    found, heard, _ = recorder(tmp_path)
+    found.warn_once(["one", "two", "one"])
+    found.warn_once(["two", "three"])
+    assert heard.warnings == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, [1, 2, 3, 4]), (2, [2, 4]), (3, [3]), (0, [])])
+def test_rollouts_are_written_as_often_as_asked(every: int, steps: list[int], tmp_path: Path) -> None:
+    found, _, bench = recorder(tmp_path, rollouts_every=every)
+    for number in (1, 2, 3, 4):
+        found.rollouts(bench.step(GROUPS, number), {})
+    assert list(found.run.rollout_steps()) == steps
+
+
+def test_other_ranks_write_nothing(tmp_path: Path) -> None:
+    found, _, bench = recorder(tmp_path, Ranks(1, 2))
+    found.rollouts(bench.step(GROUPS), {})
+    found.diagnosis({"step": 1}, {})
+    assert list(tmp_path.iterdir()) == []
