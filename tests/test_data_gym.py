@@ -60,3 +60,8 @@ def test_what_the_library_does_not_know_is_refused():
         source("basic_arithmetic", no_such_option=1)
     with pytest.raises(IndexError):
         source("basic_arithmetic", held_out=2).problem("test", 2)
+
+
+def test_a_data_set_that_is_no_name_is_refused():
+    with pytest.raises(UnknownName, match=r"no data set \['a'\]"):
+        source(["a"])  # type: ignore[arg-type]

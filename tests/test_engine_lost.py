@@ -13,7 +13,7 @@ import pytest
 from rlzoo.config import RunConfig
 from rlzoo.engine import checkpoint
 from rlzoo.engine.trainer import train
-from rlzoo.errors import DataError
+from rlzoo.errors import DataError, ModelError
 from rlzoo.runs import repair
 from rlzoo.runs.folder import RunDir
 from tests import bytes_model, power
@@ -312,3 +312,10 @@ def test_a_template_that_knows_no_system_role_is_told_in_words(model: str, tmp_p
     source = f"data.sources=[{{name: file, options: {{path: {rows}}}}}]"
     with pytest.raises(DataError, match=r"refuses a prompt of the roles system, user: System role not supported"):
         train(small_config(f"model.path={strict}", source, steps=1), tmp_path / "run")
+
+
+def test_weights_that_are_cut_short_are_no_bug(model: str, tmp_path: Path) -> None:
+    cut_short = shutil.copytree(Path(model.partition("=")[2]), tmp_path / "cut")
+    shorten(cut_short / "model.safetensors")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        train(small_config(f"model.path={cut_short}", *SMALL, steps=1), tmp_path / "run")

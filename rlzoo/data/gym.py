@@ -112,8 +112,8 @@ def source(
     **options: Any,
 ) -> GymSource:
     """A reasoning-gym data set; `options` are the library's own for it. `domain` defaults to the data set's name."""
-    if dataset not in DATASETS:
-        raise UnknownName(f"reasoning-gym has no data set {dataset!r}. {did_you_mean(dataset, DATASETS)}")
+    if not isinstance(dataset, str) or dataset not in DATASETS:
+        raise UnknownName(f"reasoning-gym has no data set {dataset!r}. {did_you_mean(str(dataset), DATASETS)}")
     made = GymSource(
         dataset=dataset,
         options=options,

@@ -90,6 +90,7 @@ def load_policy(config: RunConfig, *, path: str | None = None, masters: bool = F
 
     `masters`: in float32 at least, also where the run computes in less.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -102,7 +103,7 @@ def load_policy(config: RunConfig, *, path: str | None = None, masters: bool = F
     dtype = torch.promote_types(dtype, torch.float32) if masters else dtype
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model {named!r} cannot be loaded: {_first_line(error)}") from error
     if path is None and config.model.jitter:
         _jitter(model, config.model.jitter, config.seed)
