@@ -147,7 +147,7 @@ def test_a_damaged_file_is_told_in_words(run: RunDir, capsys: pytest.CaptureFixt
     run.answers_file("test", 3).write_bytes(b"PAR1 no more")
     code, _, err = show(capsys, run, "--eval")
     assert code == 1
-    assert "responses to test problems of step 3" in err and "--step" in err and "bug" not in err
+    assert "evals/test-000003.parquet cannot be read" in err and "--step" in err and "bug" not in err
 
 
 def test_filters(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:

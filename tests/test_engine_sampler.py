@@ -160,10 +160,10 @@ def test_a_model_that_could_never_stop_is_refused():
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_sample_nothing(value: float):
     policy = toy_policy(dtype=torch.float32)
-    with torch.no_grad():
-        policy.output.weight[3] = value
     sampler = TransformersSampler(toy_config("grpo"), toy_tokenizer())
     sampler.publish(Replicated(policy), 0)
+    with torch.no_grad():
+        policy.output.weight[3] = value
     with pytest.raises(Diverged, match=r"logits are not finite.*lower learner\.lr"):
         sampler.sample(REQUESTS, Decoding(max_response=LONG))
 

@@ -234,7 +234,7 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:  # pyarrow's own errors are among them
         raise DataError(
             f"{file} cannot be read: {str(error).splitlines()[0]} The file was changed or damaged after the run; "
-            "those of other steps can be read."
+            "choose another step with --step."
         ) from error
     return rows
 

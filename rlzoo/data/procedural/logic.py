@@ -46,7 +46,7 @@ TABLE = {"&": lambda a, b: a and b, "|": lambda a, b: a or b, "^": lambda a, b: 
 """Operators of the truth tables; `!` negates a letter."""
 
 
-class Side(NamedTuple):
+class Operand(NamedTuple):
     """Part of an expression."""
 
     text: str
@@ -65,19 +65,19 @@ def _truth(rng: Random, leaves: Sequence[int]) -> Task:
     negated = [rng.random() < 0.35 for _ in used]
     ops = rng.choices("&|^", k=count - 1)
 
-    def leaf(at: int, called: dict[str, str]) -> Side:
+    def leaf(at: int, called: dict[str, str]) -> Operand:
         column = [((row >> (1 - names.index(used[at]))) & 1 == 0) != negated[at] for row in range(4)]
         text = ("!" if negated[at] else "") + called[used[at]]
-        return Side(text, column, text)
+        return Operand(text, column, text)
 
-    def build(work: Work, called: dict[str, str]) -> Side:
-        def join(op: str, left: Side, right: Side) -> Side:
+    def build(work: Work, called: dict[str, str]) -> Operand:
+        def join(op: str, left: Operand, right: Operand) -> Operand:
             column = [TABLE[op](a, b) for a, b in zip(left.column, right.column, strict=True)]
             if slip := work.slips():
                 row = slip.randrange(4)
                 column[row] = not column[row]
             work.write(_written(column))
-            return Side(
+            return Operand(
                 _bracket(left.text) + op + _bracket(right.text), column, f"({op.join(sorted((left.key, right.key)))})"
             )
 
