@@ -3,7 +3,7 @@
 #   make demo       install, then compare two objectives and an untrained control over three seeds: a verdict and a report
 #   make test       install with the tools of development, then lint, types, floors and quick tests
 #   make test-all   the tests that take longer
-#   make campaign-configs, make campaign-folders   500 mutated settings, 200 damaged run folders (ARGS="--count 50 --seed 1")
+#   make campaign-configs, campaign-folders, campaign-kills   500 mutated settings, 200 damaged run folders, 50 kills (ARGS="--count 50 --seed 1")
 #   make bench      what a training step costs on this machine
 #   make campaign-mutants   one-line mistakes drawn by a seed: which of them do the quick tests notice? About an hour
 #   make clean      remove .venv and what builds and tools left
@@ -28,7 +28,7 @@ PIP_INSTALL = $(BIN)/python -m pip install -qq --no-compile --disable-pip-versio
 # The root holds folders named `verifiers` and `evals`, which are also other people's packages: never import from here.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo test test-all lint bench campaign-configs campaign-folders campaign-mutants say-demo say-test say-test-all venv venv-dev lock clean
+.PHONY: help demo test test-all lint bench campaign-configs campaign-folders campaign-kills campaign-mutants say-demo say-test say-test-all venv venv-dev lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -58,7 +58,7 @@ bench: $(VENV)/.runtime
 campaign-mutants: $(VENV)/.dev
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.mutants $(ARGS)
 
-campaign-configs campaign-folders: campaign-%: $(VENV)/.dev
+campaign-configs campaign-folders campaign-kills: campaign-%: $(VENV)/.dev
 	$(BIN)/python tests/campaigns $* $(ARGS)
 
 say-demo:

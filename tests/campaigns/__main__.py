@@ -16,7 +16,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="campaigns")
-    parser.add_argument("kind", choices=["configs", "folders"])
+    parser.add_argument("kind", choices=["configs", "folders", "kills"])
     parser.add_argument("--count", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=int, default=40, help="mutated settings that are also carried out")
@@ -33,7 +33,7 @@ def main() -> int:
 
 def carry_out(asked: argparse.Namespace, folder: Path) -> Counter[str]:
     """How often what happened; faults are printed as they come."""
-    from tests.campaigns import configs, folders
+    from tests.campaigns import configs, folders, kills
 
     found: Counter[str] = Counter()
     if asked.kind == "configs":
@@ -42,6 +42,12 @@ def carry_out(asked: argparse.Namespace, folder: Path) -> Counter[str]:
             found["faults" if setting.outcome.fault else "refused" if setting.outcome.code else done] += 1
             if setting.outcome.fault:
                 print(f"{setting.told}: {setting.outcome.fault}", flush=True)
+        return found
+    if asked.kind == "kills":
+        for kill in kills.campaign(folder, asked.count or 50, asked.seed):
+            found["faults" if kill.wrong else "inside a save" if kill.inside else "elsewhere"] += 1
+            if kill.wrong:
+                print(f"{kill.told}: {kill.wrong}", flush=True)
         return found
     for harm in folders.campaign(folder, asked.count or 200, asked.seed):
         wrong = harm.outcome.fault or harm.wrong
