@@ -52,7 +52,9 @@ def _mapping(text: str, where: str) -> dict[str, Any]:
     try:
         data = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"{where} is not YAML: {' '.join(str(error).split())}. Indent with spaces, and put text that holds `: ` or ` #` in quotes."
+        ) from error
     if data is None:
         return {}
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
@@ -242,7 +244,11 @@ def differences(one: RunConfig, other: RunConfig) -> list[str]:
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One line a problem, fit for a terminal: path, what is wrong, the value, a guess."""
     lines: list[str] = []
-    for problem in error.errors():
+    problems = error.errors()
+    for problem in problems:
+        at = problem["loc"]
+        if problem["type"] == "too_short" and any(other["loc"][: len(at)] == at != other["loc"] for other in problems):
+            continue  # entries that are wrong are told themselves
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             known = _known_at(model, problem["loc"][:-1])
@@ -251,15 +257,33 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
             lines.append(f"{where}: no such setting; {hint}")
             continue
         text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] in ("model_type", "model_attributes_type"):
+            text = f"expected a mapping of its settings ({', '.join(sorted(_known_at(model, problem['loc'])))})"
         short = repr(problem["input"])
         got = f" (got {short if len(short) <= 60 else short[:57] + '...'})"
-        show = problem["loc"] and not isinstance(problem["input"], (dict, BaseModel)) and problem["type"] != "missing"
-        lines.append(f"{where or 'config'}: {text}{got if show else ''}")
+        show = problem["loc"] and not isinstance(problem["input"], BaseModel) and problem["type"] != "missing"
+        lines.append(f"{where or 'config'}: {text}{got if show else ''}{_default_at(model, problem['loc'])}")
     return lines
+
+
+def _default_at(model: type[BaseModel], path: Sequence[str | int]) -> str:
+    """What could be written at `path` instead: the field's default, where it has one that is a plain value."""
+    section = _model_at(model, path[:-1]) if path else None
+    field = section.model_fields.get(str(path[-1])) if section is not None else None
+    if field is None:
+        return ""
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    return f"; the default is {default!r}" if isinstance(default, (bool, int, float, str, tuple)) else ""
 
 
 def _known_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """Field names at `path` below `model`."""
+    found = _model_at(model, path)
+    return list(found.model_fields) if found is not None else []
+
+
+def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
+    """The section at `path` below `model`; None where no section is."""
     current: type[BaseModel] = model
     for part in path:
         if isinstance(part, int):
@@ -271,9 +295,9 @@ def _known_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
             if isinstance(a, type) and issubclass(a, BaseModel)
         ]
         if not inner:
-            return []
+            return None
         current = inner[0]
-    return list(current.model_fields)
+    return current
 
 
 def default_threads() -> int:

@@ -90,6 +90,8 @@ def test_version(shell: Shell) -> None:
         (["train", "--set", "objective.clip_lo=0.1"], ["objective.clip_lo: no such setting; did you mean 'clip_low'?"]),
         (["train", "--set", "learner.lr=-1"], ["learner.lr", "greater than or equal to 0", "(got -1)"]),
         (["train", "--steps", "0"], ["budget.steps", "(got 0)"]),
+        (["train", "--set", "seed={a: 1}"], ["seed: Input should be a valid integer (got {'a': 1}); the default is 0"]),
+        (["train", "--set", "log=1"], ["log: expected a mapping of its settings (project,", "(got 1)"]),
         (["train", "--seed", "-1"], ["seed", "(got -1)"]),
         (["train", "--set", "sampling.top_p=1.5"], ["sampling.top_p", "(got 1.5)"]),
         (["train", "--set", "learner.lr"], ["'learner.lr' is no assignment", "--set learner.lr=1e-4"]),
