@@ -36,15 +36,13 @@ PATCHED = {"monkeypatch", "patch"}
 """Names by which suites reach into the process of the solution, which is another one here."""
 
 
-def refusal(source: str, solution: str | None = None, *, check: bool = False) -> str | None:
-    """Why this suite needs more than calls with data, in a line; None if nothing shows it. Nothing is run.
+def refusal(source: str, *, check: bool = False) -> str | None:
+    """Why this suite needs more than calls with data and objects, in a line; None if nothing shows it. Nothing is run.
 
-    `solution`: the reference program, where there is one; tells classes from functions. `check`: the suite sees the
-    solution's names without importing them, and may hand one of them to a checker.
+    `check`: the suite sees the solution's names without importing them, and may hand one of them to a checker.
     """
     try:
         tree = ast.parse(source)
-        classes = {node.name for node in ast.walk(ast.parse(solution or "")) if isinstance(node, ast.ClassDef)}
         uses = _Uses(tree, check)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"is no Python: {type(error).__name__}"
@@ -60,13 +58,14 @@ def refusal(source: str, solution: str | None = None, *, check: bool = False) ->
         and not any("fixture" in ast.unparse(mark) for mark in node.decorator_list)  # whose name stands for its value
     }
     singles = _singletons(tree)
+    served = _as_classes(tree, uses)
     for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and any(map(uses.of, node.bases)):
+            return f"extends the solution's own class {uses.of(node.bases[0])}"
         original = uses.of(node)
         if original is not None:
             call = calls.get(id(node))
-            if original in classes and original != "Solution":
-                return f"needs the solution's own class {original}"
-            if call is None and isinstance(node, ast.Name) and id(node) not in uses.handed:
+            if call is None and isinstance(node, ast.Name) and id(node) not in uses.handed | served:
                 return f"uses the solution's {original} other than by calling it"
             for argument in (*call.args, *(keyword.value for keyword in call.keywords)) if call is not None else ():
                 if isinstance(argument, ast.Lambda) or (isinstance(argument, ast.Name) and argument.id in functions):
@@ -85,6 +84,41 @@ def refusal(source: str, solution: str | None = None, *, check: bool = False) ->
             if not alike and any(map(uses.within, sides)):
                 return "compares the identity of what the solution returns"
     return None
+
+
+def errors(source: str) -> list[str]:
+    """Names that a suite uses as classes of exceptions: what it waits for, catches, or asks what it extends."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            found |= _last_names(node.type)
+        if isinstance(node, ast.Call) and node.args:
+            called = ast.unparse(node.func).rpartition(".")[2]
+            if called in {"raises", "assertRaises", "assertRaisesRegex", "issubclass"}:
+                found |= _last_names(node.args[0])
+    return sorted(found - set(dir(builtins)))
+
+
+def _last_names(node: ast.expr) -> set[str]:
+    """Of `solution.E` the last part."""
+    parts = node.elts if isinstance(node, ast.Tuple) else [node]
+    return {ast.unparse(part).rpartition(".")[2] for part in parts if isinstance(part, ast.Name | ast.Attribute)}
+
+
+def _as_classes(tree: ast.Module, uses: "_Uses") -> set[int]:
+    """Ids of nodes that name a class of the solution's where that is served: for its attributes, as what something is, or as
+    an exception."""
+    found: set[int] = set()
+    raised = set(errors(ast.unparse(tree)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (uses.of(node.value) or "a")[0].isupper():
+            found.add(id(node.value))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance" and len(node.args) == 2:
+            kinds = node.args[1].elts if isinstance(node.args[1], ast.Tuple) else [node.args[1]]
+            found |= {id(kind) for kind in kinds}
+        if isinstance(node, ast.Name) and node.id in raised:
+            found.add(id(node))
+    return found
 
 
 def _singletons(tree: ast.Module) -> set[str]:
@@ -218,6 +252,7 @@ def run(program: str, tests: Tests, settings: SandboxSettings) -> Fault | None:
         "mode": "suite",
         "program": tests.source,
         "names": _Uses(ast.parse(tests.source), check).brought,
+        "errors": errors(tests.source),
         "check": check,
     }
     suite = ProgramRun(work=work, wall_s=settings.wall_s + EXTRA_S, memory_mb=SUITE_MB)
@@ -257,6 +292,8 @@ def _concluded(outcome: Outcome) -> Fault | None:
         raise RowFault("a suite that calls nothing of the solution")
     if told["answered"] is not True:
         raise RowFault("a suite of which no test passes after calling the solution")
+    if told["rests"] is not True:
+        return Fault("wrong", "no test rests on a value of the program's, only on what its objects say of one another")
     return None
 
 

@@ -1,0 +1,116 @@
+"""Suites about objects: what a suite may do with the solution's own classes, exceptions and functions, and what it may rest on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rlzoo.registry import build_verifier
+from rlzoo.types import Problem, Verdict
+from rlzoo.verifier import SandboxSettings, VerifierContext
+from rlzoo.verifiers.sandbox import levels
+from tests.attacks.objects import VEC
+
+
+def judge(program: str, tests: Any, level: str | None = None) -> Verdict:
+    sandbox = SandboxSettings(wall_s=5.0, level=level or levels.choose().level)
+    problem = Problem(id="p", domain="code", messages=(), verifier="code", metadata={"tests": tests})
+    return build_verifier("code", VerifierContext(sandbox=sandbox)).judge(problem, f"```python\n{program}\n```")
+
+
+KINDS = """
+import enum
+from collections import OrderedDict, namedtuple
+class Colour(enum.Enum):
+    RED = 1
+class Cache(OrderedDict):
+    def put(self, key):
+        self[key] = True
+        return self
+Pair = namedtuple("Pair", "a b")
+class Node:
+    made = 0
+    def __init__(self, value, *below):
+        self.value, self.below = value, below
+    @classmethod
+    def leaf(cls, value):
+        return cls(value)
+    def __enter__(self):
+        self.value += 1
+        return self
+    def __exit__(self, kind, error, trace):
+        self.value = kind.__name__ if kind else "left"
+        return kind is KeyError
+    def add(self, items):
+        items.append(self.value)
+    def __iadd__(self, other):
+        self.value += other
+        return self
+class Count:
+    def __init__(self, n):
+        self.n = n
+    def __iter__(self):
+        return self
+    def __next__(self):
+        if not self.n:
+            raise StopIteration
+        self.n -= 1
+        return self.n
+class Low(ValueError):
+    def __init__(self, need, have):
+        super().__init__(f"need {need}")
+        self.need = need
+class Lower(Low):
+    pass
+def fall(x):
+    raise [Low, Lower, TypeError][x](3, 2)
+"""
+USES = (
+    "assert Colour.RED.value == 1 and Colour.RED.name == 'RED' and Colour(1) == Colour.RED",
+    "c = Cache()\n    c.put('a').put('b')\n    assert c == {'a': True, 'b': True} and list(c) == ['a', 'b'] and c['a'] and 'z' not in c",
+    "p = Pair(1, 2)\n    a, b = p\n    assert p == (1, 2) and p.a == 1 and (a, b) == (1, 2) and p[1] == 2",
+    "n = Node(1, Node(2), Node.leaf(3))\n    assert n.below[1].value == 3 and [each.value for each in n.below] == [2, 3] and isinstance(n.below[0], Node) and not isinstance(3, Node)",
+    "n = Node(1)\n    with n as same:\n        assert same.value == 2\n    assert n.value == 'left'\n    n = Node(1)\n    with n:\n        raise KeyError(1)\n    assert n.value == 'KeyError'",
+    "n = Node(1)\n    n.value = 5\n    n += 2\n    items = []\n    n.add(items)\n    assert items == [7] and not hasattr(n, 'absent') and getattr(n, 'absent', 3) == 3",
+    "assert list(Count(3)) == [2, 1, 0] and next(Count(9)) == 8",
+    "with pytest.raises(Low, match='need 3') as told:\n        fall(1)\n    assert told.value.need == 3 and issubclass(told.type, Lower) and str(told.value) == 'need 3'",
+    "try:\n        fall(2)\n    except Low:\n        assert False\n    except TypeError as e:\n        assert e.args == (3, 2)",
+)  # fmt: skip
+SUITE = (
+    "import pytest\nfrom solution import Colour, Cache, Pair, Node, Count, Low, Lower, fall\n\ndef test():\n    {}\n"
+)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_what_a_suite_may_do_with_objects(use: str):
+    if "Lower" not in use:
+        suite = SUITE.replace(", Lower", "")
+    else:
+        suite = SUITE + "\ndef test_classes():\n    assert issubclass(Lower, Low)\n"
+    verdict = judge(KINDS, suite.format(use))
+    assert verdict.correct, verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("assert Vec(1, 2) + Vec(3, 4) == Vec(4, 6)", "no test rests on a value"),
+        ("assert Vec(1, 2)", "no test rests on a value"),
+        ("assert Vec(1, 2) == 7", "compared with a value"),
+        ("assert not Vec(1, 2) < 3", "put in an order with a value"),
+        ("assert (Vec(1, 2) + Vec(1, 1)) + 1", "used as a value"),
+        ("import copy\n    copy.copy(Vec(1, 2))", "fails test"),
+    ],
+)
+def test_what_says_nothing(line: str, why: str):
+    verdict = judge(VEC, f"from solution import Vec\n\ndef test():\n    {line}\n")
+    assert verdict.status == "wrong" and why in verdict.reason, verdict.reason
+
+
+@pytest.mark.parametrize("level", levels.LEVELS)
+def test_at_every_level(level: str):
+    if levels.try_level(level).holds:
+        suite = "from solution import Vec\n\ndef test():\n    assert (Vec(1, 2) + Vec(1, 1)).x == 2\n"
+        assert judge(VEC, suite, level).correct
+        assert judge(VEC.replace("self.x + o.x", "o.x"), suite, level).status == "wrong"

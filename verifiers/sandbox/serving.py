@@ -1,0 +1,161 @@
+"""The program's side of a suite: serves what the suite's process asks for, one request at a time, inside the program's process.
+
+Nothing here is trusted by the one who asks (`remote.py`), since the program can change all of it. Standard library only.
+
+A request is a line {"op": name, "args": [...], "kwargs": {...}} on descriptor 0, its answer a line of results: {"value": v},
+{"iterator": number}, {"method": true} for an attribute that is called, {"end": true} for an iterator that has ended, or
+{"error": [type, text], "kinds": builtin classes, "own": classes of the program's}. An object that is no data stays here and
+crosses as {"h": [number, class, whether it can be called]}; {"g": name} is a name of the program's own.
+"""
+
+import json
+import operator
+import os
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rlzoo.verifiers.sandbox import harness, values
+
+LONGEST_SAID = 2_000
+"""Characters of an exception's arguments and fields, in the form that they cross in."""
+MODULE = "solution"
+FIXED = (int, float, complex, str, bytes, frozenset)
+"""What extends these is a value whatever it is made by."""
+METHODS = (types.MethodType, types.BuiltinMethodType, types.FunctionType, types.MethodWrapperType)
+BINARY = (
+    "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and_", "or_", "xor",
+    "iadd", "isub", "imul", "imatmul", "itruediv", "ifloordiv", "imod", "ipow", "ilshift", "irshift", "iand", "ior", "ixor",
+)  # fmt: skip
+ORDER = ("lt", "le", "gt", "ge", "eq", "ne")
+
+
+CHANGING = {"call": 1, "method": 2}
+"""Operations whose further arguments are told again as they stand afterwards, and how many come before these."""
+
+
+def _enter(thing: Any) -> Any:
+    return type(thing).__enter__(thing)
+
+
+def _leave(thing: Any, kind: str | None, text: str) -> Any:
+    """With an exception of that builtin class, which the block has raised."""
+    made = getattr(__import__("builtins"), kind, Exception)(text) if kind else None
+    return type(thing).__exit__(thing, type(made) if kind else None, made, None)
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(operator, name) for name in (*BINARY, *ORDER, "neg", "pos", "invert", "getitem", "setitem", "delitem")},
+    "call": lambda thing, *arguments, **keywords: thing(*arguments, **keywords),
+    "method": lambda thing, name, *arguments, **keywords: getattr(thing, name)(*arguments, **keywords),
+    "getattr": getattr, "setattr": setattr, "delattr": delattr, "contains": operator.contains, "isinstance": isinstance,
+    "len": len, "iter": iter, "next": next, "bool": bool, "str": str, "repr": repr, "format": format, "hash": hash, "abs": abs,
+    "round": round, "int": int, "float": float, "complex": complex, "index": operator.index, "reversed": reversed,
+    "enter": _enter, "exit": _leave,
+    "classes": lambda thing: [kind.__name__ for kind in thing.__mro__],
+}  # fmt: skip
+
+
+def serve(job: dict[str, Any]) -> None:
+    """Load the program, then answer until nobody asks any more."""
+    Served(job).serve()
+
+
+class Served:
+    """The program's names, and all that it has answered that is no data."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._space = harness.load(MODULE, job["program"], job["prelude"])
+        self._kept: list[Any] = []
+        self._numbers: dict[int, int] = {}
+        """Of what is kept, by `id`."""
+
+    def serve(self) -> None:
+        harness.write({"ready": True})
+        with os.fdopen(os.dup(0), "rb") as requests:
+            for line in requests:
+                harness.write(self.answer(json.loads(line)))
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._answer(request)
+        except BaseException as error:
+            return self._told(error)
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "next" in request:
+            for item in self._kept[request["next"]]:
+                return {"value": self._packed(item)}
+            return {"end": True}
+        if "send" in request:
+            return {"value": self._packed(self._kept[request["send"]].send(self._unpacked(request["args"])))}
+        arguments, keywords = self._unpacked(request["args"]), self._unpacked(request["kwargs"])
+        name = request["op"]
+        if name == "plain":
+            return {"value": _plain(arguments[0])}
+        result = OPERATIONS[name](*arguments, **keywords)
+        if name == "getattr" and isinstance(result, METHODS):
+            return {"method": True}
+        awaited = type(result) is types.CoroutineType
+        if awaited:
+            import asyncio
+
+            result = asyncio.run(result)
+        told: dict[str, Any] = {"awaited": True} if awaited else {}
+        if name in CHANGING:
+            told["args"] = self._packed(arguments[CHANGING[name] :])
+        if isinstance(result, Iterator) and (name == "iter" or not self._is_made(request, result)):
+            return {**told, "iterator": self._number(result), "generator": type(result) is types.GeneratorType}
+        return {**told, "value": self._packed(result, made=self._is_made(request, result))}
+
+    def _is_made(self, request: dict[str, Any], result: Any) -> bool:
+        """Whether it is an object that the suite has made of a class, which is no value even where its class extends one."""
+        first = request["args"][:1]
+        named = request["op"] == "call" and first and isinstance(first[0], dict) and "g" in first[0]
+        kind = type(result)
+        return bool(named) and kind.__module__ == MODULE and not issubclass(kind, FIXED)
+
+    def _number(self, value: Any) -> int:
+        number = self._numbers.setdefault(id(value), len(self._kept))
+        if number == len(self._kept):
+            self._kept.append(value)
+        return number
+
+    def _keep(self, value: Any) -> dict[str, Any]:
+        return {"h": [self._number(value), str(type(value).__name__)[:60], callable(value)]}
+
+    def _packed(self, value: Any, *, made: bool = False) -> Any:
+        """What cannot be packed is no data, and no error of the call's."""
+        try:
+            known = id(value) in self._numbers  # such as `self`, given back by a method
+            return self._keep(value) if made or known else values.pack(value, keep=self._keep)
+        except (ValueError, RecursionError):
+            return {"o": "value without end"}
+
+    def _unpacked(self, packed: Any) -> Any:
+        return values.unpack(packed, find=self._find)
+
+    def _find(self, tag: str, inner: Any) -> Any:
+        if tag == "h":
+            return self._kept[inner[0]]
+        if tag == "g":
+            return harness.finder(self._space, inner)()
+        raise values.Malformed(f"unknown tag {tag[:20]!r}")
+
+    def _told(self, error: BaseException) -> dict[str, Any]:
+        kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
+        own = [kind.__name__[:60] for kind in type(error).__mro__ if kind.__module__ != "builtins"]
+        answer = {"error": harness.told(error), "kinds": kinds, "own": own[:20]}
+        try:
+            said = {"said": values.pack(list(error.args)), "fields": values.pack(vars(error))}
+            return {**answer, **said} if len(json.dumps(said)) <= LONGEST_SAID else answer
+        except BaseException:
+            return answer
+
+
+def _plain(value: Any) -> Any:
+    """As data, where its class extends a value's."""
+    try:
+        return values.pack(value)
+    except (ValueError, RecursionError):
+        return {"o": "value without end"}
