@@ -9,7 +9,7 @@ import pytest
 from rlzoo.registry import build_verifier
 from rlzoo.types import Problem, Verdict
 from rlzoo.verifier import SandboxSettings, VerifierContext
-from rlzoo.verifiers.sandbox import levels
+from rlzoo.verifiers.sandbox import levels, nodes, values
 from tests.attacks.objects import VEC
 
 
@@ -114,3 +114,33 @@ def test_at_every_level(level: str):
         suite = "from solution import Vec\n\ndef test():\n    assert (Vec(1, 2) + Vec(1, 1)).x == 2\n"
         assert judge(VEC, suite, level).correct
         assert judge(VEC.replace("self.x + o.x", "o.x"), suite, level).status == "wrong"
+
+
+def test_nodes_by_hand():
+    root = nodes.tree_node([1, 2, 3, None, 4])
+    assert root is not None and (root.left.val, root.right.val, root.left.left, root.left.right.val) == (2, 3, None, 4)
+    assert nodes.pack(root) == {
+        "n": [["TreeNode", 1, 1, 2], ["TreeNode", 2, -1, 3], ["TreeNode", 3, -1, -1], ["TreeNode", 4, -1, -1]]
+    }
+    assert nodes.is_same_tree(nodes.unpack(nodes.pack(root)["n"], nodes.own), root)
+    assert not nodes.is_same_tree(root, nodes.tree_node([1, 2, 3, 4]))
+    assert nodes.tree_node([]) is None and nodes.list_node([]) is None
+    first = nodes.list_node(range(5_000))
+    assert nodes.is_same_list(nodes.unpack(nodes.pack(first)["n"], nodes.own), first)
+    assert not nodes.is_same_list(first, nodes.list_node(range(4_999)))
+    with pytest.raises(values.Malformed, match="not there"):
+        nodes.unpack([["ListNode", 1, 5]], nodes.own)
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["", "class TreeNode:\n    def __init__(self, x):\n        self.val, self.left, self.right = x, None, None\n"],
+)
+def test_a_program_may_have_its_own_class_of_nodes(own: str):
+    program = (
+        own
+        + "class Solution:\n    def twice(self, root):\n        new = TreeNode(root.val)\n        new.left = root\n        return new"
+    )
+    suite = "def check(candidate):\n    assert is_same_tree(candidate(root=tree_node([1, 2])), tree_node([1, 1, None, 2]))\n\ncheck(Solution().twice)"
+    assert judge(program, {"functional": suite}).correct
+    assert judge(program, {"functional": suite.replace("None, 2", "2")}).status == "wrong"

@@ -16,7 +16,7 @@ from rlzoo.data import assertions
 from rlzoo.data.rowfaults import RowFault
 from rlzoo.verifier import SandboxSettings
 from rlzoo.verifiers.code_tests import Fault, Tests, over
-from rlzoo.verifiers.sandbox import values
+from rlzoo.verifiers.sandbox import nodes, values
 from rlzoo.verifiers.sandbox.client import Outcome, ProgramRun, Sandbox, SandboxFault, pipe_within
 from rlzoo.verifiers.sandbox.levels import opened
 from rlzoo.verifiers.sandbox.values import short
@@ -146,6 +146,11 @@ class _Uses:
         self.everything = check or MODULE in _stars(tree)
         self.names = _imported(tree, self.everything)
         """As the suite has them, with the solution's own."""
+        helpers = self.names.keys() & nodes.NAMES.keys() if check else set()
+        self.nodes = bool(helpers)
+        """Whether it uses what LeetCodeDataset puts before its tests, which is then the suite's and not the solution's."""
+        for helper in helpers:
+            del self.names[helper]
         self.beside: list[str] = []
         """What a suite reads of the solution that is not what its checker is given."""
         self.handed: set[int] = set()
@@ -246,12 +251,14 @@ def run(program: str, tests: Tests, settings: SandboxSettings) -> Fault | None:
     within = opened(settings)
     beside = suite_sandbox(within.level, settings.packages)
     beside.start()
-    served = {"mode": "serve", "program": program, "prelude": tests.prelude}
+    uses = _Uses(ast.parse(tests.source), check)
+    served = {"mode": "serve", "program": program, "prelude": tests.prelude, "nodes": uses.nodes}
     job = ProgramRun(work=served, wall_s=settings.wall_s, memory_mb=settings.memory_mb, grants=tests.grants)
     work = {
         "mode": "suite",
         "program": tests.source,
-        "names": _Uses(ast.parse(tests.source), check).brought,
+        "names": uses.brought,
+        "nodes": uses.nodes,
         "errors": errors(tests.source),
         "check": check,
     }

@@ -44,11 +44,29 @@ ASK_SORT = (
     "from solution import f\n\ndef test_sorted():\n    out = f([3, 1, 2])\n    assert len(out) == 3\n"
     "    assert all(out[i] <= out[i + 1] for i in range(2))\n    assert sorted(out) == [1, 2, 3]\n"
 )
+INVERT = (
+    "class Solution:\n    def invert(self, root: Optional[TreeNode]):\n        if root:\n"
+    "            root.left, root.right = self.invert(root.right), self.invert(root.left)\n        return root\n"
+)
+REVERSE = (
+    "class Solution:\n    def reverse(self, head: Optional[ListNode]):\n        done = None\n        while head:\n"
+    "            done = ListNode(head.val, done)\n            head = head.next\n        return done\n"
+)
+ASK_INVERT = (
+    "def check(candidate):\n    assert is_same_tree(candidate(root=tree_node([1, 2, 3, None, 4])), tree_node([1, 3, 2, None, None, 4]))\n"
+    "    assert is_same_tree(candidate(None), None)\n    assert is_same_tree(candidate(tree_node([1])), tree_node([1]))\n\ncheck(Solution().invert)"
+)
+ASK_REVERSE = (
+    "def check(candidate):\n    assert is_same_list(candidate(head=list_node([1, 2, 3])), list_node([3, 2, 1]))\n"
+    "    assert is_same_list(candidate(head=None), list_node([]))\n\ncheck(Solution().reverse)"
+)
 FORMS: Mapping[str, tuple[str, Any]] = {
     "stack": (STACK, ASK_STACK),
     "vector": (VEC, ASK_VEC),
     "own error": (BIG, ASK_BIG),
     "sorting": (SORT, ASK_SORT),
+    "tree": (INVERT, {"functional": ASK_INVERT}),
+    "list": (REVERSE, {"functional": ASK_REVERSE}),
     "near": (RIGHT, f"{FIRST}assert abs(f(2) - 7.0) < 1e-9\n"),
     "order": (RIGHT, f"{FIRST}assert 6 < f(2) < 8\n"),
     "member": (RIGHT, f"{FIRST}assert f(2) in {{7, 8}}\n    assert 0 not in (f(3),)\n"),
@@ -150,4 +168,20 @@ RAISED: tuple[Posed, ...] = (
     patched("fields over what is there", "fields by the names of what an exception has", BIG, "raise TooBig(x, 8)", "e = TooBig(1, 2); e.__dict__.update(args=(9, 8), with_traceback=1, __class__=1); raise e", "own error"),
 )  # fmt: skip
 
-ATTACKS = (*INSTEAD, *OF_A_CLASS, *FORGED, *RAISED)
+BELOW = "class Solution:\n    def invert(self, root):\n        return answer(root)\n    def reverse(self, head):\n        return answer(head)\n"
+
+LINKED: tuple[Posed, ...] = (
+    posed("nodes as they were", "change nothing", f"def answer(node):\n    return node\n{BELOW}", "tree", "list"),
+    posed("helpers of its own", "compare by a helper that is always content", f"is_same_tree = is_same_list = lambda *a: True\ntree_node = list_node = lambda *a: None\ndef answer(node):\n    return None\n{BELOW}", "tree", "list"),
+    posed("helpers of Python's", "put helpers where everybody finds them", f"import builtins\nbuiltins.is_same_tree = builtins.is_same_list = lambda *a: True\ndef answer(node):\n    return None\n{BELOW}", "tree", "list"),
+    posed("nodes whose values lie", "values that equal all", f"class Any(int):\n    __eq__ = lambda s, o: True\n    __ne__ = lambda s, o: False\ndef answer(node):\n    if node:\n        node.val = Any(0)\n    return node\n{BELOW}", "tree", "list"),
+    posed("nodes whose values are objects", "values that stay with the program and equal all", f"class Any:\n    __eq__ = lambda s, o: True\n    __ne__ = lambda s, o: False\ndef answer(node):\n    if node:\n        node.val = Any()\n    return node\n{BELOW}", "tree", "list"),
+    posed("objects that look like nodes", "a class with the fields of a node, which equals all", f"class Node:\n    __eq__ = lambda s, o: True\n    __ne__ = lambda s, o: False\n    val = left = right = next = property(lambda self: self)\n    __bool__ = lambda s: False\ndef answer(node):\n    return Node()\n{BELOW}", "tree", "list"),
+    posed("nodes of its own class that lie", "a class of the node's name whose instances equal all", f"class M(type):\n    __name__ = 'TreeNode'\nclass TreeNode(metaclass=M):\n    __eq__ = lambda s, o: True\n    val = property(lambda self: 1, lambda self, v: None)\n    left = right = next = None\nListNode = TreeNode\ndef answer(node):\n    return TreeNode()\n{BELOW}", "tree", "list"),
+    posed("a ring", "nodes that lead back to themselves", f"def answer(node):\n    if node:\n        node.left = node.right = node.next = node\n    return node\n{BELOW}", "tree", "list"),
+    posed("nodes without end", "a field that makes a node whenever it is read", f"class ListNode:\n    def __init__(self, val=0, next=None):\n        self.val = 3\n    next = left = right = property(lambda self: type(self)(), lambda self, v: None)\nTreeNode = type('TreeNode', (ListNode,), {{}})\ndef answer(node):\n    return type(node)() if node else None\n{BELOW}", "tree", "list"),
+    spoken("a table that leads out of itself", "nodes that are not in the table", "send({'value': {'n': [['TreeNode', 1, 7, -2]]}, 'args': [None]})", "tree"),
+    spoken("a table of odd rows", "rows that are none", "send({'value': {'n': [[['TreeNode', 1, 0]], [['ListNode', {'o': 'x'}, True]], [[['TreeNode'], 1, 0, 0]], 'TreeNode', []][n % 5]}, 'args': [None]})", "tree", first="{'value': {'n': [['ListNode', 1, 'x']]}, 'args': []}"),
+)  # fmt: skip
+
+ATTACKS = (*INSTEAD, *OF_A_CLASS, *FORGED, *RAISED, *LINKED)

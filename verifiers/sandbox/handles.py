@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rlzoo.verifiers.sandbox import values
+from rlzoo.verifiers.sandbox import nodes, values
 
 if TYPE_CHECKING:
     from rlzoo.verifiers.sandbox.remote import Program
@@ -238,11 +238,13 @@ class Method:
 
 
 def packed(value: Any) -> dict[str, Any] | None:
-    """What an object of the program's crosses as on its way back."""
+    """What an object of the program's crosses as on its way back, and a node as well."""
     if isinstance(value, Handle):
         return {"h": [value._rlzoo.number, value._rlzoo.kind, isinstance(value, Called)]}
     if isinstance(value, Class):
         return {"g": value._rlzoo.name}
+    if isinstance(value, nodes.ListNode | nodes.TreeNode):
+        return nodes.pack(value)
     return {"g": value.name} if isinstance(value, Named) else None
 
 

@@ -83,13 +83,17 @@ def told(error: BaseException) -> list[str]:
     return [type(error).__name__[:60], (text.splitlines() or [""])[0][:200]]
 
 
-def load(name: str, program: str, imports: str = "none") -> dict[str, Any]:
+def load(name: str, program: str, imports: str = "none", further: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A module's namespace, the main module's if that is its name, in `sys.modules` as programs expect.
 
-    `imports`: which of the names of `prelude.py` are found where the program and Python itself have nothing of that name.
+    `imports`: which of the names of `prelude.py` are found where the program and Python itself have nothing of that name, and
+    `further`: which others are.
     """
     module = type(sys)(name)
-    module.__dict__["__builtins__"] = builtins if imports == "none" else prelude.beneath(builtins.__dict__, imports)
+    found = builtins if imports == "none" else prelude.beneath(builtins.__dict__, imports)
+    module.__dict__["__builtins__"] = (
+        {**further, **(found if isinstance(found, dict) else vars(found))} if further else found
+    )
     sys.modules[name] = module
     exec(compile(program, "program.py", "exec", dont_inherit=True), module.__dict__)
     return module.__dict__

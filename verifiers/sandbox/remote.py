@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from rlzoo.verifiers.sandbox import handles, values
+from rlzoo.verifiers.sandbox import handles, nodes, values
 
 ASK, ANSWER = 5, 6
 """Descriptors to the program's process and from it."""
@@ -34,7 +34,9 @@ class SolutionError(Exception):
 class Program:
     """The other end of the program's process."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, nodes: bool = False) -> None:
+        """`nodes`: it may answer with trees and lists of LeetCode's."""
+        self._nodes = nodes
         self._requests = os.fdopen(ASK, "wb", buffering=0)
         self._answers = os.fdopen(ANSWER, "rb")
         self._ready = False
@@ -140,7 +142,9 @@ class Program:
         return values.pack(value, keep=handles.packed)
 
     def _found(self, tag: str, inner: Any, trust: int) -> Any:
-        """A handle. Its number says which of its objects the program means, and nothing to anybody else."""
+        """A node, or a handle. Its number says which of its objects the program means, and nothing to anybody else."""
+        if tag == "n" and self._nodes:
+            return nodes.unpack(inner, nodes.own)
         if tag != "h" or not isinstance(inner, list) or [type(part) for part in inner] != [int, str, bool]:
             raise values.Malformed(f"unknown tag {tag[:20]!r}")
         number, name, calls = inner

@@ -5,7 +5,8 @@ Nothing here is trusted by the one who asks (`remote.py`), since the program can
 A request is a line {"op": name, "args": [...], "kwargs": {...}} on descriptor 0, its answer a line of results: {"value": v},
 {"iterator": number}, {"method": true} for an attribute that is called, {"end": true} for an iterator that has ended, or
 {"error": [type, text], "kinds": builtin classes, "own": classes of the program's}. An object that is no data stays here and
-crosses as {"h": [number, class, whether it can be called]}; {"g": name} is a name of the program's own.
+crosses as {"h": [number, class, whether it can be called]}; {"g": name} is a name of the program's own, {"n": table} a
+tree or a list (`nodes.py`).
 """
 
 import json
@@ -15,7 +16,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rlzoo.verifiers.sandbox import harness, values
+from rlzoo.verifiers.sandbox import harness, nodes, values
 
 LONGEST_SAID = 2_000
 """Characters of an exception's arguments and fields, in the form that they cross in."""
@@ -65,7 +66,8 @@ class Served:
     """The program's names, and all that it has answered that is no data."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        self._space = harness.load(MODULE, job["program"], job["prelude"])
+        self._nodes = bool(job["nodes"])
+        self._space = harness.load(MODULE, job["program"], job["prelude"], nodes.NAMES if self._nodes else None)
         self._kept: list[Any] = []
         self._numbers: dict[int, int] = {}
         """Of what is kept, by `id`."""
@@ -122,6 +124,9 @@ class Served:
         return number
 
     def _keep(self, value: Any) -> dict[str, Any]:
+        table = nodes.pack(value) if self._nodes else None
+        if table is not None:
+            return table
         return {"h": [self._number(value), str(type(value).__name__)[:60], callable(value)]}
 
     def _packed(self, value: Any, *, made: bool = False) -> Any:
@@ -140,7 +145,18 @@ class Served:
             return self._kept[inner[0]]
         if tag == "g":
             return harness.finder(self._space, inner)()
+        if tag == "n":
+            return nodes.unpack(inner, self._node)
         raise values.Malformed(f"unknown tag {tag[:20]!r}")
+
+    def _node(self, kind: str, value: Any) -> Any:
+        """Of the program's own class, if it has one."""
+        made = self._space.get(kind)
+        if not isinstance(made, type):
+            return nodes.own(kind, value)
+        node = made.__new__(made)
+        node.val = value
+        return node
 
     def _told(self, error: BaseException) -> dict[str, Any]:
         kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]

@@ -11,12 +11,13 @@ import inspect
 import os
 import sys
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
 
-from rlzoo.verifiers.sandbox import harness
+from rlzoo.verifiers.sandbox import harness, nodes
 from rlzoo.verifiers.sandbox.handles import Handle
 from rlzoo.verifiers.sandbox.remote import Program, stub
 
@@ -50,8 +51,11 @@ class Conclusion(TypedDict):
 class _Collected:
     """Gives pytest one module that was never a file, and keeps what became of each test."""
 
-    def __init__(self, source: str, program: Program | None, *, check: bool = False) -> None:
-        """`check`: the source sees the solution's names without importing them."""
+    def __init__(
+        self, source: str, program: Program | None, *, check: bool = False, further: Mapping[str, Any] | None = None
+    ) -> None:
+        """`check`: the source sees the solution's names without importing them. `further`: what it finds beside them."""
+        self.further = further or {}
         self.source, self.program, self.check = source, program, check
         self.outcomes: dict[str, str] = {}
         """By test; of all that were collected, from the start."""
@@ -68,6 +72,7 @@ class _Collected:
         session.items = []
         module = types.ModuleType("suite")
         sys.modules["suite"] = module
+        module.__dict__.update(self.further)
         try:
             if self.check:
                 exec("from solution import *", module.__dict__)
@@ -161,11 +166,11 @@ def warm_up() -> None:
 
 def run_suite(job: dict[str, Any]) -> None:
     """Run `job["program"]`, a suite's source, against the program behind the descriptors."""
-    program = Program()
+    program = Program(nodes=job["nodes"])
     sys.modules["solution"] = stub(
         program, job["names"], job["errors"], lambda name: hasattr(sys.modules["suite"], name)
     )
-    collected = _Collected(job["program"], program, check=job["check"])
+    collected = _Collected(job["program"], program, check=job["check"], further=nodes.NAMES if job["nodes"] else {})
     code = pytest.main(["/", *OPTIONS], plugins=[collected])
     for name, outcome in collected.outcomes.items():
         harness.write({"test": name[:200], "outcome": outcome})
