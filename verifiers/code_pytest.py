@@ -30,8 +30,12 @@ PASSED, NO_TESTS = 0, 5
 ASK, ANSWER = 5, 6
 """Descriptors of `suite_runner.py`, which needs pytest to be imported."""
 PRINTED = {"capsys", "capfd", "capsysbinary", "capfdbinary", "redirect_stdout", "stdout"}
+APPLYING = {"map", "filter", "sorted", "min", "max", "reduce", "partial", "starmap", "raises", "assertRaises", "sort"}
+"""What calls the functions that it is given, and does nothing else with them."""
 DYNAMIC = {"eval", "exec", "globals", "vars"}
 """By which suites read names that their text does not show."""
+FILES = {"tmp_path", "tmp_path_factory", "tmpdir", "tmpdir_factory", "tempfile"}
+"""By which suites write files, which no program sees."""
 PATCHED = {"monkeypatch", "patch"}
 """Names by which suites reach into the process of the solution, which is another one here."""
 
@@ -51,14 +55,8 @@ def refusal(source: str, *, check: bool = False) -> str | None:
     if uses.beside:
         return f"takes {uses.beside[0]} from the solution beside what it checks, so that a program could make it right"
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    functions = {
-        node.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
-        and not any("fixture" in ast.unparse(mark) for mark in node.decorator_list)  # whose name stands for its value
-    }
     singles = _singletons(tree)
-    served = _as_classes(tree, uses)
+    served = _served(tree, uses)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and any(map(uses.of, node.bases)):
             return f"extends the solution's own class {uses.of(node.bases[0])}"
@@ -67,15 +65,14 @@ def refusal(source: str, *, check: bool = False) -> str | None:
             call = calls.get(id(node))
             if call is None and isinstance(node, ast.Name) and id(node) not in uses.handed | served:
                 return f"uses the solution's {original} other than by calling it"
-            for argument in (*call.args, *(keyword.value for keyword in call.keywords)) if call is not None else ():
-                if isinstance(argument, ast.Lambda) or (isinstance(argument, ast.Name) and argument.id in functions):
-                    return f"hands a callable to the solution's {original}"
         word = node.arg if isinstance(node, ast.arg) else node.id if isinstance(node, ast.Name) else None
         word = node.attr if isinstance(node, ast.Attribute) else word
         if uses.everything and word in DYNAMIC:
             return f"looks up the solution's names while it runs, by {word}"
         if word in PRINTED:
             return "reads what the solution prints"
+        if word in FILES:
+            return "writes files, which the solution could not see"
         if word in PATCHED:
             return "patches what the solution uses"
         if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
@@ -105,9 +102,9 @@ def _last_names(node: ast.expr) -> set[str]:
     return {ast.unparse(part).rpartition(".")[2] for part in parts if isinstance(part, ast.Name | ast.Attribute)}
 
 
-def _as_classes(tree: ast.Module, uses: "_Uses") -> set[int]:
-    """Ids of nodes that name a class of the solution's where that is served: for its attributes, as what something is, or as
-    an exception."""
+def _served(tree: ast.Module, uses: "_Uses") -> set[int]:
+    """Ids of nodes that name a class of the solution's, for its attributes, as what something is or as an exception; or a
+    function, as a decorator or where it is handed to what only calls it."""
     found: set[int] = set()
     raised = set(errors(ast.unparse(tree)))
     for node in ast.walk(tree):
@@ -118,6 +115,10 @@ def _as_classes(tree: ast.Module, uses: "_Uses") -> set[int]:
             found |= {id(kind) for kind in kinds}
         if isinstance(node, ast.Name) and node.id in raised:
             found.add(id(node))
+        if isinstance(node, ast.FunctionDef):
+            found |= {id(mark) for mark in node.decorator_list}
+        if isinstance(node, ast.Call) and (uses.of(node.func) or ast.unparse(node.func).rpartition(".")[2] in APPLYING):
+            found |= {id(argument) for argument in (*node.args, *(keyword.value for keyword in node.keywords))}
     return found
 
 

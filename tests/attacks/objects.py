@@ -60,6 +60,23 @@ ASK_REVERSE = (
     "def check(candidate):\n    assert is_same_list(candidate(head=list_node([1, 2, 3])), list_node([3, 2, 1]))\n"
     "    assert is_same_list(candidate(head=None), list_node([]))\n\ncheck(Solution().reverse)"
 )
+TWICE = (
+    "def twice(g):\n    def both(x):\n        return g(g(x))\n    return both\n"
+    "def attempt(g, n):\n    for left in range(n - 1, -1, -1):\n        try:\n            return g(left)\n        except KeyError:\n"
+    "            if not left:\n                raise\n"
+)
+ASK_TWICE = (
+    "from solution import twice, attempt\nimport pytest\n\ndef test_calls():\n    seen = []\n\n    @twice\n    def add(x):\n"
+    "        seen.append(x)\n        return x + 2\n    assert add(3) == 7\n    assert seen == [3, 5]\n\n"
+    "def test_raises():\n    seen = []\n\n    class Own(KeyError):\n        pass\n\n    def fails(left):\n        seen.append(left)\n"
+    "        raise Own(left)\n    with pytest.raises(Own) as told:\n        attempt(fails, 3)\n    assert seen == [2, 1, 0] and told.value.args == (0,)\n\n"
+    "def test_passes():\n    def other(left):\n        raise ValueError(left)\n    with pytest.raises(ValueError, match='1'):\n        attempt(other, 2)\n"
+)
+SUM = "def total(numbers, key):\n    return sum(key(each) for each in numbers)\n"
+ASK_SUM = (
+    "from solution import total\n\ndef test_total():\n    numbers = iter([1, 2, 3])\n    assert total(numbers, lambda x: 10 * x) == 60\n"
+    "    assert next(numbers, None) is None\n    assert total((n for n in (4, 5)), key=total_of) == 9\n\ndef total_of(x):\n    return total([x], lambda y: y)\n"
+)
 FORMS: Mapping[str, tuple[str, Any]] = {
     "stack": (STACK, ASK_STACK),
     "vector": (VEC, ASK_VEC),
@@ -67,6 +84,8 @@ FORMS: Mapping[str, tuple[str, Any]] = {
     "sorting": (SORT, ASK_SORT),
     "tree": (INVERT, {"functional": ASK_INVERT}),
     "list": (REVERSE, {"functional": ASK_REVERSE}),
+    "handed over": (TWICE, ASK_TWICE),
+    "called within": (SUM, ASK_SUM),
     "near": (RIGHT, f"{FIRST}assert abs(f(2) - 7.0) < 1e-9\n"),
     "order": (RIGHT, f"{FIRST}assert 6 < f(2) < 8\n"),
     "member": (RIGHT, f"{FIRST}assert f(2) in {{7, 8}}\n    assert 0 not in (f(3),)\n"),
@@ -184,4 +203,24 @@ LINKED: tuple[Posed, ...] = (
     spoken("a table of odd rows", "rows that are none", "send({'value': {'n': [[['TreeNode', 1, 0]], [['ListNode', {'o': 'x'}, True]], [[['TreeNode'], 1, 0, 0]], 'TreeNode', []][n % 5]}, 'args': [None]})", "tree", first="{'value': {'n': [['ListNode', 1, 'x']]}, 'args': []}"),
 )  # fmt: skip
 
-ATTACKS = (*INSTEAD, *OF_A_CLASS, *FORGED, *RAISED, *LINKED)
+CALL = "{'callback': 0, 'args': [1], 'kwargs': {'d': []}}"
+HANDED: tuple[Posed, ...] = (
+    patched("calls too few", "leave out a call of what it was handed", TWICE, "return g(g(x))", "g(x)\n        return 7", "handed over"),
+    patched("calls too many", "call once more what it was handed", TWICE, "return g(g(x))", "g(x)\n        return g(g(x))", "handed over"),
+    patched("what it was handed, given back", "be the suite's own function", TWICE, "return both", "return g", "handed over"),
+    patched("a liar for a function", "give back something else that can be called", TWICE, "return both", "return type('A', (), {'__call__': lambda s, x: type('B', (int,), {'__eq__': lambda s, o: True})(0)})()", "handed over"),
+    patched("exceptions swallowed", "let nothing through that the suite raises", TWICE, "                raise", "                return None", "handed over"),
+    patched("exceptions of its own", "raise another in the place of the suite's", TWICE, "                raise", "                raise KeyError(0)", "handed over"),
+    patched("calls without end", "call what it was handed for ever", TWICE, "return g(g(x))", "while True:\n            g(x)", "handed over"),
+    patched("calls within calls without end", "call back, and be called, until something breaks", SUM, "return sum(", "return total(numbers, key) + sum(", "called within"),
+    patched("arguments that are none", "call with what no function takes", TWICE, "return g(g(x))", "return g(*[x] * 99, **{'': 1})", "handed over"),
+    patched("items that it did not ask for", "make items up", SUM, "for each in numbers", "for each in [6]", "called within"),
+    patched("gone while it waits", "end while the suite's function runs for it", TWICE, "return g(g(x))", "import os, threading\n        threading.Thread(target=lambda: os._exit(0)).start()\n        return g(g(x)) + 0 * sum(range(10**9))", "handed over"),
+    spoken("what was never handed over", "call by numbers that nothing has", "send({'callback': [7, -1, '0', True, None][n % 5], 'args': [1], 'kwargs': {'d': []}})", "handed over", "stack", "suite"),
+    spoken("calls for an answer", "never answer, and call what it was handed", f"send({CALL})", "handed over", first=CALL),
+    spoken("calls of odd parts", "call with no list and no names", "send({'callback': 0, 'args': [{'d': []}, 7, None, {'k': 9}][n % 4], 'kwargs': {'d': [[1, 2]]}})", "handed over", first="{'callback': 0, 'args': 7, 'kwargs': {'d': [[[], 2]]}}"),
+    spoken("exceptions that were never raised", "let through what nobody raised", "send({'error': ['E', 'x'], 'raised': [0, 7, -1, 'x', True][n % 5], 'kinds': []})", "handed over", "stack", first="{'error': ['KeyError', '0'], 'raised': 0, 'kinds': ['KeyError']}"),
+    spoken("returns that nobody waits for", "answer as the suite's side does", "send({'return': 7, 'end': False, 'raise': 0})", "handed over", "suite"),
+)  # fmt: skip
+
+ATTACKS = (*INSTEAD, *OF_A_CLASS, *FORGED, *RAISED, *LINKED, *HANDED)

@@ -42,7 +42,7 @@ class Link(NamedTuple):
     trust: int
 
 
-class Named:
+class OwnName:
     """A name of the solution's own."""
 
     def __init__(self, program: "Program", name: str) -> None:
@@ -53,7 +53,7 @@ class Class:
     """A class of the solution's: makes objects, and has attributes of its own."""
 
     def __init__(self, program: "Program", name: str) -> None:
-        self._rlzoo = Named(program, name)
+        self._rlzoo = OwnName(program, name)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         return self._rlzoo.program.made(self._rlzoo.name, arguments, keywords)
@@ -241,11 +241,10 @@ def packed(value: Any) -> dict[str, Any] | None:
     """What an object of the program's crosses as on its way back, and a node as well."""
     if isinstance(value, Handle):
         return {"h": [value._rlzoo.number, value._rlzoo.kind, isinstance(value, Called)]}
-    if isinstance(value, Class):
-        return {"g": value._rlzoo.name}
     if isinstance(value, nodes.ListNode | nodes.TreeNode):
         return nodes.pack(value)
-    return {"g": value.name} if isinstance(value, Named) else None
+    named = value if isinstance(value, OwnName) else getattr(value, "_rlzoo", None)
+    return {"g": named.name} if isinstance(named, OwnName) else None
 
 
 def _is_inner(name: str) -> bool:
@@ -308,9 +307,9 @@ def _flag(program: "Program", op: str, *operands: Any) -> bool:
     return bool(_of_type(program, op, bool, *operands, counts=False))
 
 
-def _of_type(program: "Program", op: str, kind: type, *operands: Any, counts: bool = True) -> Any:
+def _of_type(program: "Program", op: str, kind: type[Any], *operands: Any, counts: bool = True) -> Any:
     found: Any = program.value(program.asked(op, *operands), op)
-    if type(found) is not kind or (op == "len" and int(found) < 0):
+    if type(found) is not kind or (op == "len" and found < 0):
         raise program.breaks(f"{op} gives no {kind.__name__}")
     program.rests += counts and op != "hash"
     return found
@@ -327,7 +326,10 @@ def _equal(handle: Handle, other: object, op: str) -> bool:
         if found and _always(program, handle, op):
             raise program.breaks(f"{values.short(values.Opaque(handle._rlzoo.kind))} compares the same with everything")
         return found
-    plain = values.unpack(program.asked("plain", handle).get("value"))
+    try:
+        plain = values.unpack(program.asked("plain", handle).get("value"))
+    except values.Malformed:
+        raise program.breaks("an object that is no data") from None
     if handle._rlzoo.trust != MADE or isinstance(plain, values.Opaque):
         raise _no_data(handle, "compared with a value")
     program.rests += 1

@@ -108,8 +108,10 @@ def unpack(rows: Any, make: Callable[[str, Any], Any]) -> Any:
     if not isinstance(rows, list) or not 0 < len(rows) <= MOST_NODES:
         raise values.Malformed("no table of nodes")
     kind = rows[0][0] if isinstance(rows[0], list) and rows[0] else None
-    after = FIELDS.get(kind) if isinstance(kind, str) else None
-    if after is None or any(not isinstance(row, list) or len(row) != 2 + len(after) or row[0] != kind for row in rows):
+    if not isinstance(kind, str) or kind not in FIELDS:
+        raise values.Malformed("no kind of node")
+    after = FIELDS[kind]
+    if any(not isinstance(row, list) or len(row) != 2 + len(after) or row[0] != kind for row in rows):
         raise values.Malformed("rows of no node")
     if any(type(place) is not int or not NOBODY <= place < len(rows) for row in rows for place in row[2:]):
         raise values.Malformed("a node that follows is not there")

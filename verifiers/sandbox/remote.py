@@ -4,31 +4,22 @@ The program decides what it answers and nothing else: what it says is data, a ha
 is Python's own or one that the suite has named beforehand. Whatever else it says ends its chances. Standard library only.
 """
 
-import builtins
-import itertools
 import json
 import os
 import types
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from rlzoo.verifiers.sandbox import handles, nodes, values
+from rlzoo.verifiers.sandbox import handles, nodes, standins, values
+from rlzoo.verifiers.sandbox.callbacks import Callbacks, Uncallable
+from rlzoo.verifiers.sandbox.standins import SolutionError
 
 ASK, ANSWER = 5, 6
 """Descriptors to the program's process and from it."""
 LONGEST_ANSWER = 4 * 2**20
 """Bytes of one answer, its line's end included."""
-LONGEST_TEXT = 1_000
-"""Characters of what an exception of the program's says."""
-LONGEST_NAME = 60
-LONGEST_SAID = 4_000
-"""Characters of its arguments, and as many of its fields."""
 MOST_HANDLES = 20_000
 """Objects that a program may answer with."""
-
-
-class SolutionError(Exception):
-    """An exception of the program's own, or a result that is no data."""
 
 
 class Program:
@@ -37,11 +28,11 @@ class Program:
     def __init__(self, *, nodes: bool = False) -> None:
         """`nodes`: it may answer with trees and lists of LeetCode's."""
         self._nodes = nodes
+        self._callbacks = Callbacks()
         self._requests = os.fdopen(ASK, "wb", buffering=0)
         self._answers = os.fdopen(ANSWER, "rb")
         self._ready = False
-        self._errors: dict[str, type[Exception]] = {}
-        """Classes that stand for the solution's own exceptions, by name; those that the suite asks for, and what they extend."""
+        self._errors = standins.Errors(self._callbacks.raised)
         self.calls = 0
         self.asks = 0
         """Of any kind."""
@@ -56,15 +47,15 @@ class Program:
         self._ready = True
         first = self._read()
         if "ready" not in first:
-            self.broken = self.broken or _text(first.get("load")) or "the program does not load"
+            self.broken = self.broken or standins.text_of(first.get("load")) or "the program does not load"
 
     def call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """What the solution's function gives; its exception where that is a builtin one, else SolutionError."""
-        return self.applied("call", [handles.Named(self, name)], arguments, keywords, name, counts=True)
+        return self.applied("call", [handles.OwnName(self, name)], arguments, keywords, name, counts=True)
 
     def made(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """An object of the solution's class of that name."""
-        return self.applied("call", [handles.Named(self, name)], arguments, keywords, name, trust=handles.MADE)
+        return self.applied("call", [handles.OwnName(self, name)], arguments, keywords, name, trust=handles.MADE)
 
     def applied(
         self,
@@ -98,17 +89,32 @@ class Program:
         self.asks += 1
         if self.broken:
             raise SolutionError(self.broken)
-        try:
-            self._requests.write(json.dumps(request).encode() + b"\n")
-        except BrokenPipeError:
-            raise self.breaks("the program ended") from None
-        answer = self._read()
+        answer = self._exchange(request)
+        while "callback" in answer:
+            answer = self._exchange(self._called_back(answer))
         if "error" in answer:
             self.rests += 1
-            raise self._exception(answer)
+            raise self._errors.told(answer)
         if self.broken:
             raise SolutionError(self.broken)
         return answer
+
+    def _exchange(self, line: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self._requests.write(json.dumps(line).encode() + b"\n")
+        except BrokenPipeError:
+            raise self.breaks("the program ended") from None
+        return self._read()
+
+    def _called_back(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """What the program may know of a call of something that the suite has handed over."""
+        try:
+            return self._callbacks.answer(asked, self._find)
+        except Uncallable as error:
+            raise self.breaks(f"the program {error}") from None
+        except BaseException:  # such as the end of a test, which no program is told of
+            self.breaks("a test ends within what it has handed over")
+            raise
 
     def result(self, answer: dict[str, Any], name: str, *, trust: int = handles.GIVEN, counts: bool = False) -> Any:
         """What an answer brings; `counts` as of `applied`."""
@@ -124,14 +130,10 @@ class Program:
     def value(self, answer: dict[str, Any], name: str, *, trust: int = handles.GIVEN) -> Any:
         """What it answers. Something that is neither data nor a handle ends its chances: in one process no test would have
         seen an exception."""
-
-        def find(tag: str, inner: Any) -> Any:
-            return self._found(tag, inner, handles.GIVEN)
-
         try:
             packed = answer["value"]
             whole = isinstance(packed, dict) and packed.keys() == {"h"}
-            result = self._found("h", packed["h"], trust) if whole else values.unpack(packed, find=find)
+            result = self._found("h", packed["h"], trust) if whole else values.unpack(packed, find=self._find)
         except (KeyError, values.Malformed):
             raise self.breaks(f"{name} gives no value") from None
         if isinstance(result, values.Opaque):
@@ -139,53 +141,34 @@ class Program:
         return result
 
     def pack(self, value: Any) -> Any:
-        return values.pack(value, keep=handles.packed)
+        return values.pack(value, keep=self._callbacks.packed)
+
+    def _find(self, tag: str, inner: Any) -> Any:
+        return self._found(tag, inner, handles.GIVEN)
 
     def _found(self, tag: str, inner: Any, trust: int) -> Any:
-        """A node, or a handle. Its number says which of its objects the program means, and nothing to anybody else."""
+        """A node, something that was handed over, or a handle. Its number says which of its objects the program means, and nothing to anybody else."""
         if tag == "n" and self._nodes:
             return nodes.unpack(inner, nodes.own)
+        if tag == "k":
+            return self._callbacks.given(inner)
         if tag != "h" or not isinstance(inner, list) or [type(part) for part in inner] != [int, str, bool]:
             raise values.Malformed(f"unknown tag {tag[:20]!r}")
         number, name, calls = inner
         if not 0 <= number < MOST_HANDLES:
             raise values.Malformed(f"object {number}; the limit is {MOST_HANDLES}")
         kind = handles.Called if calls else handles.Handle
-        return kind(handles.Link(self, number, name[:LONGEST_NAME], trust))
+        return kind(handles.Link(self, number, name[: standins.LONGEST_NAME], trust))
 
     def error_class(self, name: str) -> type[Exception]:
-        """What stands for the solution's exception of that name, with Python's own class that it extends."""
-        if name not in self._errors:
-            rests = self.rests
-            try:
-                told = self.asked("classes", handles.Named(self, name)).get("value")
-            except Exception:  # it has none of that name, so nothing that it raises is one
-                told = None
-            self.rests = rests
-            names = [one for one in told[:20] if isinstance(one, str)] if isinstance(told, list) else []
-            base: type[Exception] = _builtin_error(names) or Exception
-            for one in (*reversed(_own_classes(names, name)), name):
-                base = self._errors.setdefault(one, type(one, (base,), {"__module__": handles.MODULE}))
-        return self._errors[name]
-
-    def _exception(self, answer: dict[str, Any]) -> BaseException:
-        """As the suite knows it: by a class of its own asking, else by Python's."""
-        told, kinds, own = answer["error"], answer.get("kinds"), answer.get("own")
-        names = [name for name in kinds[:20] if isinstance(name, str)] if isinstance(kinds, list) else []
-        text = _text(told[-1:] if isinstance(told, list) else None)
-        said = _small(answer.get("said"), list)
-        arguments = tuple(said) if said is not None else (text,)
-        for name in own[:20] if isinstance(own, list) else ():
-            if isinstance(name, str) and name in self._errors and "Exception" in names:
-                error = _made_error(self._errors[name], arguments)
-                fields = _small(answer.get("fields"), dict) or {}
-                error.__dict__.update({key: fields[key] for key in fields if _is_public(key)})
-                return error
-        for name in names:
-            kind = getattr(builtins, name, None)
-            if isinstance(kind, type) and issubclass(kind, BaseException) and kind not in (Exception, BaseException):
-                return _made_error(kind, arguments)
-        return SolutionError(_text(told)) if "Exception" in names else BaseException(_text(told))
+        """What stands for the solution's exception of that name."""
+        rests = self.rests
+        try:
+            told = self.asked("classes", handles.OwnName(self, name)).get("value")
+        except Exception:  # it has none of that name, so nothing that it raises is one
+            told = None
+        self.rests = rests
+        return self._errors.stand_in(name, told)
 
     def _copy_change(self, own: Any, before: Any, changed: Any) -> None:
         """What the program did to an argument in place, done to the suite's own list or dict."""
@@ -209,7 +192,7 @@ class Program:
             if not isinstance(answer, dict):
                 raise values.Malformed("an answer is no object")
         except values.Malformed as error:
-            self.broken = str(error)[:LONGEST_TEXT]
+            self.broken = str(error)[: standins.LONGEST_TEXT]
             return {}
         return answer
 
@@ -224,6 +207,8 @@ class Items(Iterator[Any]):
 
     def __init__(self, program: Program, number: int) -> None:
         self._program, self._number = program, number
+
+        self._rlzoo = handles.Link(program, number, "iterator", handles.GIVEN)
 
     def __next__(self) -> Any:
         return self.item({"next": self._number})
@@ -253,54 +238,10 @@ async def _awaited(value: Any) -> Any:
     return value
 
 
-def _text(told: object) -> str:
-    """Of what an exception says, as much as is read."""
-    parts = told if isinstance(told, list) else []
-    return ": ".join(part[:LONGEST_TEXT] for part in parts[:2] if isinstance(part, str))
-
-
-def _small(packed: Any, kind: type) -> Any:
-    """Data of that type, within a limit; None for anything else."""
-    try:
-        found = values.unpack(packed) if len(json.dumps(packed)) <= LONGEST_SAID else None
-    except values.Malformed:
-        return None
-    parts = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
-    return found if type(found) is kind and not any(isinstance(part, values.Opaque) for part in parts) else None
-
-
-def _is_public(name: object) -> bool:
-    return isinstance(name, str) and name.isidentifier() and not name.startswith("_")
-
-
-def _made_error(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
-    """Without running what makes it, which may need other arguments."""
-    error = kind.__new__(kind)
-    error.args = arguments
-    return error
-
-
-def _builtin(name: str) -> type | None:
-    kind = getattr(builtins, name, None)
-    return kind if isinstance(kind, type) else None
-
-
-def _own_classes(names: Sequence[str], first: str) -> list[str]:
-    """Those of the program's own above the first, before Python's."""
-    own = itertools.takewhile(lambda name: _builtin(name) is None, names)
-    return [name for name in own if name != first and name.isidentifier() and len(name) <= LONGEST_NAME]
-
-
-def _builtin_error(names: Sequence[str]) -> type[Exception] | None:
-    """The first of Python's own exceptions among them."""
-    kinds = (_builtin(name) for name in names)
-    return next((kind for kind in kinds if kind is not None and issubclass(kind, Exception)), None)
-
-
-def stub(program: Program, names: Sequence[str], errors: Sequence[str], own: Callable[[str], bool]) -> types.ModuleType:
+def stub(program: Program, names: Sequence[str], raised: Sequence[str], own: Callable[[str], bool]) -> types.ModuleType:
     """The module `solution`: any name of it asks the program, whether it has one or not.
 
-    `names`: all that `import *` may bring, where the suite has nothing of that name yet (`own` tells). `errors`: names that the
+    `names`: all that `import *` may bring, where the suite has nothing of that name yet (`own` tells). `raised`: names that the
     suite uses as exceptions. Others that begin with a capital letter are classes.
     """
 
@@ -309,6 +250,7 @@ def stub(program: Program, names: Sequence[str], errors: Sequence[str], own: Cal
             return program.call(name, arguments, keywords)
 
         call.__name__ = name.rpartition(".")[2]
+        call.__dict__["_rlzoo"] = handles.OwnName(program, name)
         return call
 
     class Stub(types.ModuleType):
@@ -319,7 +261,7 @@ def stub(program: Program, names: Sequence[str], errors: Sequence[str], own: Cal
         def __getattr__(self, name: str) -> Any:
             if name.startswith("__"):
                 raise AttributeError(name)
-            if name in errors:
+            if name in raised:
                 return program.error_class(name)
             return handles.Class(program, name) if name.lstrip("_")[:1].isupper() else remote(name)
 

@@ -6,17 +6,19 @@ A request is a line {"op": name, "args": [...], "kwargs": {...}} on descriptor 0
 {"iterator": number}, {"method": true} for an attribute that is called, {"end": true} for an iterator that has ended, or
 {"error": [type, text], "kinds": builtin classes, "own": classes of the program's}. An object that is no data stays here and
 crosses as {"h": [number, class, whether it can be called]}; {"g": name} is a name of the program's own, {"n": table} a
-tree or a list (`nodes.py`).
+tree or a list (`nodes.py`). While a request is pending, {"callback": number, "args": [...], "kwargs": {...}} asks for a call of
+something that was handed over; what comes back is {"return": v}, {"end": true} or {"raise": number}, or another request first.
 """
 
 import json
 import operator
 import os
+import threading
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rlzoo.verifiers.sandbox import harness, nodes, values
+from rlzoo.verifiers.sandbox import harness, incoming, nodes, values
 
 LONGEST_SAID = 2_000
 """Characters of an exception's arguments and fields, in the form that they cross in."""
@@ -68,15 +70,32 @@ class Served:
     def __init__(self, job: dict[str, Any]) -> None:
         self._nodes = bool(job["nodes"])
         self._space = harness.load(MODULE, job["program"], job["prelude"], nodes.NAMES if self._nodes else None)
+        self._requests = os.fdopen(os.dup(0), "rb")
+        self._lock = threading.RLock()
+        self._incoming = incoming.Incoming(self.ask, self.packed)
         self._kept: list[Any] = []
         self._numbers: dict[int, int] = {}
         """Of what is kept, by `id`."""
 
     def serve(self) -> None:
         harness.write({"ready": True})
-        with os.fdopen(os.dup(0), "rb") as requests:
-            for line in requests:
-                harness.write(self.answer(json.loads(line)))
+        for line in self._requests:
+            harness.write(self.answer(json.loads(line)))
+
+    def ask(self, asked: dict[str, Any]) -> Any:
+        """What the suite's process says to a call of something that it has handed over; answers what it asks meanwhile."""
+        with self._lock:
+            harness.write(asked)
+            for line in self._requests:
+                told = json.loads(line)
+                if "end" in told:
+                    raise StopIteration
+                if "raise" in told:
+                    raise self._incoming.error(told["class"], self.unpacked(told["args"]), told["raise"])
+                if "return" in told:
+                    return self.unpacked(told["return"])
+                harness.write(self.answer(told))
+        raise EOFError
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -87,11 +106,11 @@ class Served:
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "next" in request:
             for item in self._kept[request["next"]]:
-                return {"value": self._packed(item)}
+                return {"value": self.packed(item)}
             return {"end": True}
         if "send" in request:
-            return {"value": self._packed(self._kept[request["send"]].send(self._unpacked(request["args"])))}
-        arguments, keywords = self._unpacked(request["args"]), self._unpacked(request["kwargs"])
+            return {"value": self.packed(self._kept[request["send"]].send(self.unpacked(request["args"])))}
+        arguments, keywords = self.unpacked(request["args"]), self.unpacked(request["kwargs"])
         name = request["op"]
         if name == "plain":
             return {"value": _plain(arguments[0])}
@@ -105,17 +124,18 @@ class Served:
             result = asyncio.run(result)
         told: dict[str, Any] = {"awaited": True} if awaited else {}
         if name in CHANGING:
-            told["args"] = self._packed(arguments[CHANGING[name] :])
+            told["args"] = self.packed(arguments[CHANGING[name] :])
         if isinstance(result, Iterator) and (name == "iter" or not self._is_made(request, result)):
             return {**told, "iterator": self._number(result), "generator": type(result) is types.GeneratorType}
-        return {**told, "value": self._packed(result, made=self._is_made(request, result))}
+        return {**told, "value": self.packed(result, made=self._is_made(request, result))}
 
     def _is_made(self, request: dict[str, Any], result: Any) -> bool:
         """Whether it is an object that the suite has made of a class, which is no value even where its class extends one."""
         first = request["args"][:1]
         named = request["op"] == "call" and first and isinstance(first[0], dict) and "g" in first[0]
         kind = type(result)
-        return bool(named) and kind.__module__ == MODULE and not issubclass(kind, FIXED)
+        made = bool(named) and isinstance(self._space.get(first[0]["g"]), type)
+        return made and kind.__module__ == MODULE and not issubclass(kind, FIXED)
 
     def _number(self, value: Any) -> int:
         number = self._numbers.setdefault(id(value), len(self._kept))
@@ -124,20 +144,23 @@ class Served:
         return number
 
     def _keep(self, value: Any) -> dict[str, Any]:
+        known = self._incoming.number(value)
+        if known is not None:
+            return {"k": known}
         table = nodes.pack(value) if self._nodes else None
         if table is not None:
             return table
         return {"h": [self._number(value), str(type(value).__name__)[:60], callable(value)]}
 
-    def _packed(self, value: Any, *, made: bool = False) -> Any:
+    def packed(self, value: Any, *, made: bool = False) -> Any:
         """What cannot be packed is no data, and no error of the call's."""
         try:
-            known = id(value) in self._numbers  # such as `self`, given back by a method
+            known = id(value) in self._numbers and not isinstance(value, tuple)  # as `self` that a method gives back
             return self._keep(value) if made or known else values.pack(value, keep=self._keep)
         except (ValueError, RecursionError):
             return {"o": "value without end"}
 
-    def _unpacked(self, packed: Any) -> Any:
+    def unpacked(self, packed: Any) -> Any:
         return values.unpack(packed, find=self._find)
 
     def _find(self, tag: str, inner: Any) -> Any:
@@ -147,21 +170,21 @@ class Served:
             return harness.finder(self._space, inner)()
         if tag == "n":
             return nodes.unpack(inner, self._node)
-        raise values.Malformed(f"unknown tag {tag[:20]!r}")
+        return self._incoming.made(tag, inner)
 
     def _node(self, kind: str, value: Any) -> Any:
         """Of the program's own class, if it has one."""
         made = self._space.get(kind)
         if not isinstance(made, type):
             return nodes.own(kind, value)
-        node = made.__new__(made)
+        node: Any = object.__new__(made)
         node.val = value
         return node
 
     def _told(self, error: BaseException) -> dict[str, Any]:
         kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
         own = [kind.__name__[:60] for kind in type(error).__mro__ if kind.__module__ != "builtins"]
-        answer = {"error": harness.told(error), "kinds": kinds, "own": own[:20]}
+        answer = {"error": harness.told(error), "kinds": kinds, "own": own[:20], "raised": incoming.number_of(error)}
         try:
             said = {"said": values.pack(list(error.args)), "fields": values.pack(vars(error))}
             return {**answer, **said} if len(json.dumps(said)) <= LONGEST_SAID else answer
