@@ -92,6 +92,13 @@ def test_what_a_suite_may_do_with_objects(use: str):
     assert verdict.correct, verdict.reason
 
 
+def test_a_suite_may_build_with_the_solutions_nodes():
+    program = "class Link:\n    def __init__(self, v, after=None):\n        self.v, self.after = v, after\ndef total(one):\n    return one.v + total(one.after) if one else 0"
+    suite = "from typing import Optional\nfrom solution import Link, total\n\ndef build(items) -> Optional[Link]:\n    first: Link = None\n    for item in items:\n        first = Link(item, first)\n    return first\n\ndef test():\n    assert total(build([1, 2, 3])) == 6\n    one = build([1])\n    one.after = build([5])\n    assert total(one) == 6 and one.after.v == 5\n"
+    assert judge(program, suite).correct
+    assert judge(program.replace("one.v +", "1 +"), suite).status == "wrong"
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

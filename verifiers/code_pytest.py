@@ -103,8 +103,8 @@ def _last_names(node: ast.expr) -> set[str]:
 
 
 def _served(tree: ast.Module, uses: "_Uses") -> set[int]:
-    """Ids of nodes that name a class of the solution's, for its attributes, as what something is or as an exception; or a
-    function, as a decorator or where it is handed to what only calls it."""
+    """Ids of nodes that name a class of the solution's, for its attributes, as what something is, as an exception or in an
+    annotation; or a function, as a decorator or where it is handed to what only calls it."""
     found: set[int] = set()
     raised = set(errors(ast.unparse(tree)))
     for node in ast.walk(tree):
@@ -117,6 +117,8 @@ def _served(tree: ast.Module, uses: "_Uses") -> set[int]:
             found.add(id(node))
         if isinstance(node, ast.FunctionDef):
             found |= {id(mark) for mark in node.decorator_list}
+        for told in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            found |= {id(part) for part in ast.walk(told)} if told is not None else set()
         if isinstance(node, ast.Call) and (uses.of(node.func) or ast.unparse(node.func).rpartition(".")[2] in APPLYING):
             found |= {id(argument) for argument in (*node.args, *(keyword.value for keyword in node.keywords))}
     return found
