@@ -42,6 +42,9 @@ class Node:
     def __exit__(self, kind, error, trace):
         self.value = kind.__name__ if kind else "left"
         return kind is KeyError
+    @property
+    def count(self):
+        return self.value
     def add(self, items):
         items.append(self.value)
     def __iadd__(self, other):
@@ -75,6 +78,7 @@ USES = (
     "n = Node(1)\n    n.value = 5\n    n += 2\n    items = []\n    n.add(items)\n    assert items == [7] and not hasattr(n, 'absent') and getattr(n, 'absent', 3) == 3",
     "assert list(Count(3)) == [2, 1, 0] and next(Count(9)) == 8",
     "with pytest.raises(Low, match='need 3') as told:\n        fall(1)\n    assert told.value.need == 3 and issubclass(told.type, Lower) and str(told.value) == 'need 3'",
+    "assert Node(1, Node(4)).below[0].count == 4",
     "try:\n        fall(2)\n    except Low:\n        assert False\n    except TypeError as e:\n        assert e.args == (3, 2)",
 )  # fmt: skip
 SUITE = (
@@ -107,11 +111,13 @@ def test_a_suite_may_build_with_the_solutions_nodes():
         ("assert Vec(1, 2) == 7", "compared with a value"),
         ("assert not Vec(1, 2) < 3", "put in an order with a value"),
         ("assert (Vec(1, 2) + Vec(1, 1)) + 1", "used as a value"),
+        ("assert Vec(1, 2).twin().index(2) == 0", "is asked for its index"),
         ("import copy\n    copy.copy(Vec(1, 2))", "fails test"),
     ],
 )
 def test_what_says_nothing(line: str, why: str):
-    verdict = judge(VEC, f"from solution import Vec\n\ndef test():\n    {line}\n")
+    program = VEC + "    def index(self, x):\n        return 0\n    copy = twin = lambda self: Vec(self.x, self.y)\n"
+    verdict = judge(program, f"from solution import Vec\n\ndef test():\n    {line}\n")
     assert verdict.status == "wrong" and why in verdict.reason, verdict.reason
 
 

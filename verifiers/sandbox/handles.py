@@ -4,7 +4,7 @@ An object may lie, so what it may be asked depends on how the suite came by it:
 
 - `MADE`: the suite has made it of the solution's class, so that what its operators do is what is tested;
 - `WORKED_OUT`: an operator on such objects gave it, and it may take part in further ones with such objects;
-- `GIVEN`: anything else, where a value may be expected. It answers attributes that no value has, calls, its text and its truth,
+- `GIVEN`: anything else, where a value may be expected. It answers fields, methods that no value has, calls, its text and its truth,
   and is compared with what the suite has made. That it is asked for what a value would say ends the program's chances.
 
 No object is ever equal to a value, or in an order with one, by the program's word. Standard library only.
@@ -81,9 +81,10 @@ class Handle:
     def __getattr__(self, name: str) -> Any:
         if _is_inner(name):
             raise AttributeError(name)
-        if self._rlzoo.trust == GIVEN and name in NAMES_OF_VALUES:
+        found = _attribute(self._rlzoo.program, self, name, self._rlzoo.kind)
+        if self._rlzoo.trust == GIVEN and name in NAMES_OF_VALUES and isinstance(found, Method | Handle):
             raise _no_data(self, f"asked for its {name}")
-        return _attribute(self._rlzoo.program, self, name, self._rlzoo.kind)
+        return found
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._rlzoo.program.asked("setattr", self, name, value)
@@ -253,6 +254,7 @@ def _is_inner(name: str) -> bool:
 
 
 def _attribute(program: "Program", owner: Any, name: str, kind: str) -> Any:
+    program.calls += isinstance(owner, OwnName)
     rests = program.rests
     try:
         answer = program.asked("getattr", owner, name)

@@ -6,6 +6,7 @@ is Python's own or one that the suite has named beforehand. Whatever else it say
 
 import json
 import os
+import threading
 import types
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
@@ -29,6 +30,8 @@ class Program:
         """`nodes`: it may answer with trees and lists of LeetCode's."""
         self._nodes = nodes
         self._callbacks = Callbacks()
+        self._lock = threading.RLock()
+        """Of a suite's own threads, one asks at a time."""
         self._requests = os.fdopen(ASK, "wb", buffering=0)
         self._answers = os.fdopen(ANSWER, "rb")
         self._ready = False
@@ -85,6 +88,10 @@ class Program:
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Its answer; the exception that it tells of instead."""
+        with self._lock:
+            return self._answered(request)
+
+    def _answered(self, request: dict[str, Any]) -> dict[str, Any]:
         self.load()
         self.asks += 1
         if self.broken:
@@ -207,8 +214,6 @@ class Items(Iterator[Any]):
 
     def __init__(self, program: Program, number: int) -> None:
         self._program, self._number = program, number
-
-        self._rlzoo = handles.Link(program, number, "iterator", handles.GIVEN)
 
     def __next__(self) -> Any:
         return self.item({"next": self._number})

@@ -53,7 +53,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "method": lambda thing, name, *arguments, **keywords: getattr(thing, name)(*arguments, **keywords),
     "getattr": getattr, "setattr": setattr, "delattr": delattr, "contains": operator.contains, "isinstance": isinstance,
     "len": len, "iter": iter, "next": next, "bool": bool, "str": str, "repr": repr, "format": format, "hash": hash, "abs": abs,
-    "round": round, "int": int, "float": float, "complex": complex, "index": operator.index, "reversed": reversed,
+    "round": round, "int": int, "float": float, "reversed": reversed,
     "enter": _enter, "exit": _leave,
     "classes": lambda thing: [kind.__name__ for kind in thing.__mro__],
 }  # fmt: skip
