@@ -12,12 +12,9 @@ No object is ever equal to a value, or in an order with one, by the program's wo
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from rlzoo.verifiers.sandbox import nodes, values
-
-if TYPE_CHECKING:
-    from rlzoo.verifiers.sandbox.remote import Program
 
 MODULE = "solution"
 GIVEN, WORKED_OUT, MADE = 0, 1, 2
@@ -32,10 +29,32 @@ TELLING = frozenset({"__name__", "__doc__", "__qualname__"})
 """Of functions."""
 
 
+class Asking(Protocol):
+    """What handles need of the other end of a program (`remote.py`)."""
+
+    calls: int
+    rests: int
+    broken: str
+
+    def made(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any: ...
+
+    def applied(
+        self, op: str, what: list[Any], arguments: tuple[Any, ...], keywords: dict[str, Any], name: str
+    ) -> Any: ...
+
+    def asked(self, op: str, *arguments: Any) -> dict[str, Any]: ...
+
+    def result(self, answer: dict[str, Any], name: str, *, trust: int = GIVEN, counts: bool = False) -> Any: ...
+
+    def value(self, answer: dict[str, Any], name: str) -> Any: ...
+
+    def breaks(self, why: str) -> Exception: ...
+
+
 class Link(NamedTuple):
     """Which object of which program a handle stands for."""
 
-    program: "Program"
+    program: Asking
     number: int
     kind: str
     """Name of its class, by the program's word."""
@@ -45,14 +64,14 @@ class Link(NamedTuple):
 class OwnName:
     """A name of the solution's own."""
 
-    def __init__(self, program: "Program", name: str) -> None:
+    def __init__(self, program: Asking, name: str) -> None:
         self.program, self.name = program, name
 
 
 class Class:
     """A class of the solution's: makes objects, and has attributes of its own."""
 
-    def __init__(self, program: "Program", name: str) -> None:
+    def __init__(self, program: Asking, name: str) -> None:
         self._rlzoo = OwnName(program, name)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
@@ -230,7 +249,7 @@ for _op in ("lt", "le", "gt", "ge"):
 class Method:
     """A method of an object's, which is asked for when it is called."""
 
-    def __init__(self, program: "Program", owner: Any, name: str, kind: str) -> None:
+    def __init__(self, program: Asking, owner: Any, name: str, kind: str) -> None:
         self._program, self._owner, self.__name__, self._kind = program, owner, name, kind
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
@@ -253,7 +272,7 @@ def _is_inner(name: str) -> bool:
     return (name.startswith("__") and name.endswith("__")) or "pytest" in name or name == "_rlzoo"
 
 
-def _attribute(program: "Program", owner: Any, name: str, kind: str) -> Any:
+def _attribute(program: Asking, owner: Any, name: str, kind: str) -> Any:
     program.calls += isinstance(owner, OwnName)
     rests = program.rests
     try:
@@ -272,7 +291,7 @@ def _no_data(handle: Handle, why: str) -> Exception:
     )
 
 
-def _own(handle: Handle) -> "Program":
+def _own(handle: Handle) -> Asking:
     """The program, where the suite has made the object itself."""
     if handle._rlzoo.trust != MADE:
         raise _no_data(handle, "used as a value")
@@ -305,11 +324,11 @@ def _same(handle: Handle, found: Any) -> Any:
     return handle if isinstance(found, Handle) and found._rlzoo.number == handle._rlzoo.number else found
 
 
-def _flag(program: "Program", op: str, *operands: Any) -> bool:
+def _flag(program: Asking, op: str, *operands: Any) -> bool:
     return bool(_of_type(program, op, bool, *operands, counts=False))
 
 
-def _of_type(program: "Program", op: str, kind: type[Any], *operands: Any, counts: bool = True) -> Any:
+def _of_type(program: Asking, op: str, kind: type[Any], *operands: Any, counts: bool = True) -> Any:
     found: Any = program.value(program.asked(op, *operands), op)
     if type(found) is not kind or (op == "len" and found < 0):
         raise program.breaks(f"{op} gives no {kind.__name__}")
@@ -338,7 +357,7 @@ def _equal(handle: Handle, other: object, op: str) -> bool:
     return bool(plain == other) is (op == "eq")
 
 
-def _always(program: "Program", handle: Handle, op: str) -> bool:
+def _always(program: Asking, handle: Handle, op: str) -> bool:
     """Whether it is equal to a text that it has never seen, or differs from itself."""
     rests = program.rests
     try:
