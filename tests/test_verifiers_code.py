@@ -658,31 +658,25 @@ RANGE = "from solution import total\n\ndef test():\n    assert total(range(1, 10
 @pytest.mark.parametrize(
     ("suite", "why"),
     [
-        ("from solution import f\ndef test(): assert f(lambda x: x)", "callable"),
-        ("from solution import f\ndef g(): pass\ndef test(): assert f(g)", "callable"),
-        ("from solution import f\ndef test(): assert list(map(f, [1]))", "other than by calling"),
-        ("from solution import Stack\ndef test(): assert Stack()", "own class Stack"),
-        (
-            "from solution import f, Error\nimport pytest\ndef test():\n    with pytest.raises(Error):\n        f()",
-            "Error",
-        ),
+        ("import inspect\nfrom solution import f\ndef test(): assert inspect.signature(f)", "other than by calling"),
+        ("from solution import f\ndef test(): assert f.calls == 1", "other than by calling"),
+        ("from solution import Stack\nclass Own(Stack): pass\ndef test(): assert Own()", "own class Stack"),
+        ("from solution import MOST, f\ndef test(): assert f(1) < MOST", "uses the solution's MOST"),
         ("from solution import f\ndef test():\n    x = []\n    assert f(x) is x", "identity"),
-        ("from solution import *\ndef test(): assert sorted([1], key=f)", "other than by calling"),
         ("from solution import f\ndef test(capsys):\n    f(1)\n    assert capsys.readouterr().out", "prints"),
         ("import sys, io\nfrom solution import f\ndef test():\n    sys.stdout = io.StringIO()\n    f(1)", "prints"),
         (
             "from solution import f\ndef test(monkeypatch):\n    monkeypatch.setattr('builtins.input', str)\n    f(1)",
             "patches",
         ),
-        ("from solution import *\ndef test(): assert Stack()", "own class Stack"),
+        ("from solution import f\ndef test(tmp_path): assert f(tmp_path / 'a')", "writes files"),
         ("from solution import *\ndef test(): assert eval('f(1)') == f(1)", "by eval"),
         ("from solution import *\ndef test(): assert sum([1]) == 1", "nothing of the solution"),
         ("def test(:", "no Python"),
     ],
 )
 def test_suites_that_need_more_than_values_are_refused(suite: str, why: str):
-    solution = "def f(*a): pass\nclass Stack: pass\nclass Error(Exception): pass"
-    assert why in str(code_pytest.refusal(suite, solution))
+    assert why in str(code_pytest.refusal(suite))
 
 
 CHECKED = "def g(): pass\ndef check(candidate):\n    {}\n\ncheck({})"
@@ -691,20 +685,15 @@ CHECKED = "def g(): pass\ndef check(candidate):\n    {}\n\ncheck({})"
 @pytest.mark.parametrize(
     ("line", "target", "why"),
     [
-        ("assert candidate(lambda x: x)", "f", "callable to the solution's candidate"),
-        ("assert candidate(key=g)", "Solution().f", "callable to the solution's candidate"),
-        ("assert list(map(candidate, [1]))", "f", "candidate other than by calling"),
+        ("assert hash(candidate)", "f", "candidate other than by calling"),
         ("x = []\n    assert candidate(x) is x", "f", "identity"),
         ("assert near(candidate(1), 2)", "f", "takes near from the solution"),
         ("assert candidate([1]) > 0", "sum", "nothing of the solution"),
-        ("assert candidate(1) > 1", "Stack", "own class Stack"),
-        ("s = Solution()\n    assert candidate(s.f(g))", "Solution().f", "callable to the solution's Solution.f"),
-        ("h = candidate\n    assert h(g)", "f", "callable to the solution's candidate"),
     ],
 )
 def test_a_checker_is_held_to_the_same(line: str, target: str, why: str):
     solution = "def f(*a): pass\nclass Stack: pass\nclass Solution:\n    def f(self, *a): pass"
-    assert why in str(code_pytest.refusal(CHECKED.format(line, target), solution, check=True))
+    assert why in str(code_pytest.refusal(CHECKED.format(line, target), check=True))
     tests = {"functional": CHECKED.format(line, target)}
     problem = Problem(id="p", domain="code", messages=(), verifier="code", metadata={"tests": tests}, solution=solution)
     assert why in str(CODE.gold_fault(problem))
@@ -720,12 +709,12 @@ def test_identity_with_what_is_one_on_both_sides_is_no_fault():
 
 def test_a_suite_that_serves_is_not_refused():
     for line in ("assert candidate(1) == max(1, 0)", "h = candidate\n    assert h(1)", "assert candidate(2) is None"):
-        assert code_pytest.refusal(CHECKED.format(line, "f"), "def f(x): pass", check=True) is None
+        assert code_pytest.refusal(CHECKED.format(line, "f"), check=True) is None
         assert code_pytest.refusal(CHECKED.format(line, "Solution().f"), check=True) is None
         assert code_pytest.refusal(f"c = Solution().f\n{CHECKED.format(line, 'c')}", check=True) is None
-    assert code_pytest.refusal(SUITE, SOLUTION) is None
-    assert code_pytest.refusal("from solution import f\ndef test(): assert f(1) is None", "def f(x): pass") is None
-    assert code_pytest.refusal("from solution import *\ndef test(): assert f(1) == max(1, 0)", "def f(x): pass") is None
+    assert code_pytest.refusal(SUITE) is None
+    assert code_pytest.refusal("from solution import f\ndef test(): assert f(1) is None") is None
+    assert code_pytest.refusal("from solution import *\ndef test(): assert f(1) == max(1, 0)") is None
 
 
 CHECK = "def check(candidate):\n    {}\n\ncheck(area)"

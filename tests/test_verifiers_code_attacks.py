@@ -12,11 +12,13 @@ from rlzoo.registry import build_verifier
 from rlzoo.types import Problem, Verdict
 from rlzoo.verifier import SandboxSettings, VerifierContext
 from rlzoo.verifiers.sandbox import levels
-from tests.attacks import protocol
+from tests.attacks import objects, protocol
 
 RIGHT_S = 5.0
 """A right program's limit, which also a sandbox that starts again must not reach."""
-POSED = [(attack, form) for attack in protocol.ATTACKS for form in attack.forms]
+FORMS = {**protocol.FORMS, **objects.FORMS}
+ATTACKS = (*protocol.ATTACKS, *objects.ATTACKS)
+POSED = [(attack, form) for attack in ATTACKS for form in attack.forms]
 STRONGEST = ("suite", "calls", "stdio", "raises anything")
 """One form of each attack is tried at the weaker levels too: the first of these that it is posed in."""
 
@@ -28,7 +30,7 @@ def judge(program: str, tests: Any, level: str, wall_s: float) -> Verdict:
 
 
 def attack_it(attack: protocol.Posed, form: str, level: str) -> None:
-    right, tests = protocol.FORMS[form]
+    right, tests = FORMS[form]
     started = time.monotonic()
     verdict = judge(attack.program, tests, level, attack.wall_s)
     seconds = time.monotonic() - started
@@ -47,13 +49,13 @@ def held() -> Iterator[str]:
 
 
 def test_attacks_are_many_and_named_once():
-    assert len({attack.name for attack in protocol.ATTACKS}) == len(protocol.ATTACKS) >= 40
-    assert {form for _, form in POSED} == set(protocol.FORMS)
+    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS) >= 80
+    assert {form for _, form in POSED} == set(FORMS)
 
 
-@pytest.mark.parametrize("form", list(protocol.FORMS))
+@pytest.mark.parametrize("form", list(FORMS))
 def test_the_right_programs_are_correct(form: str):
-    program, tests = protocol.FORMS[form]
+    program, tests = FORMS[form]
     verdict = judge(program, tests, levels.choose().level, RIGHT_S)
     assert verdict.correct, verdict.reason
 
@@ -63,7 +65,7 @@ def test_attacks_at_the_level_in_force(attack: protocol.Posed, form: str):
     attack_it(attack, form, levels.choose().level)
 
 
-@pytest.mark.parametrize("attack", protocol.ATTACKS, ids=[attack.name for attack in protocol.ATTACKS])
+@pytest.mark.parametrize("attack", ATTACKS, ids=[attack.name for attack in ATTACKS])
 def test_attacks_at_the_other_levels(attack: protocol.Posed):
     form = next((form for form in STRONGEST if form in attack.forms), attack.forms[0])
     for level in held():

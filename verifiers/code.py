@@ -27,7 +27,7 @@ class Code(Verifier[VerifierConfig]):
     """Correct if the program passes every test of `metadata["tests"]`."""
 
     name = "code"
-    version = 2
+    version = 3
 
     def judge(self, problem: Problem, response: str) -> Verdict:
         tests = read_tests_of(problem)
@@ -60,7 +60,7 @@ class Code(Verifier[VerifierConfig]):
         if tests.source:
             from rlzoo.verifiers.code_pytest import refusal
 
-            why = refusal(tests.source, problem.solution, check=tests.kind == "check")
+            why = refusal(tests.source, check=tests.kind == "check")
             if why is not None:
                 return f"the suite {why}"
         program = (

@@ -16,7 +16,7 @@ from rlzoo.data import assertions
 from rlzoo.data.rowfaults import RowFault
 from rlzoo.verifier import SandboxSettings
 from rlzoo.verifiers.code_tests import Fault, Tests, over
-from rlzoo.verifiers.sandbox import values
+from rlzoo.verifiers.sandbox import nodes, values
 from rlzoo.verifiers.sandbox.client import Outcome, ProgramRun, Sandbox, SandboxFault, pipe_within
 from rlzoo.verifiers.sandbox.levels import opened
 from rlzoo.verifiers.sandbox.values import short
@@ -30,21 +30,23 @@ PASSED, NO_TESTS = 0, 5
 ASK, ANSWER = 5, 6
 """Descriptors of `suite_runner.py`, which needs pytest to be imported."""
 PRINTED = {"capsys", "capfd", "capsysbinary", "capfdbinary", "redirect_stdout", "stdout"}
+APPLYING = {"map", "filter", "sorted", "min", "max", "reduce", "partial", "starmap", "raises", "assertRaises", "sort"}
+"""What calls the functions that it is given, and does nothing else with them."""
 DYNAMIC = {"eval", "exec", "globals", "vars"}
 """By which suites read names that their text does not show."""
+FILES = {"tmp_path", "tmp_path_factory", "tmpdir", "tmpdir_factory", "tempfile"}
+"""By which suites write files, which no program sees."""
 PATCHED = {"monkeypatch", "patch"}
 """Names by which suites reach into the process of the solution, which is another one here."""
 
 
-def refusal(source: str, solution: str | None = None, *, check: bool = False) -> str | None:
-    """Why this suite needs more than calls with data, in a line; None if nothing shows it. Nothing is run.
+def refusal(source: str, *, check: bool = False) -> str | None:
+    """Why this suite needs more than calls with data and objects, in a line; None if nothing shows it. Nothing is run.
 
-    `solution`: the reference program, where there is one; tells classes from functions. `check`: the suite sees the
-    solution's names without importing them, and may hand one of them to a checker.
+    `check`: the suite sees the solution's names without importing them, and may hand one of them to a checker.
     """
     try:
         tree = ast.parse(source)
-        classes = {node.name for node in ast.walk(ast.parse(solution or "")) if isinstance(node, ast.ClassDef)}
         uses = _Uses(tree, check)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"is no Python: {type(error).__name__}"
@@ -53,30 +55,24 @@ def refusal(source: str, solution: str | None = None, *, check: bool = False) ->
     if uses.beside:
         return f"takes {uses.beside[0]} from the solution beside what it checks, so that a program could make it right"
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    functions = {
-        node.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
-        and not any("fixture" in ast.unparse(mark) for mark in node.decorator_list)  # whose name stands for its value
-    }
     singles = _singletons(tree)
+    served = _served(tree, uses)
     for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and any(map(uses.of, node.bases)):
+            return f"extends the solution's own class {uses.of(node.bases[0])}"
         original = uses.of(node)
         if original is not None:
             call = calls.get(id(node))
-            if original in classes and original != "Solution":
-                return f"needs the solution's own class {original}"
-            if call is None and isinstance(node, ast.Name) and id(node) not in uses.handed:
+            if call is None and isinstance(node, ast.Name) and id(node) not in uses.handed | served:
                 return f"uses the solution's {original} other than by calling it"
-            for argument in (*call.args, *(keyword.value for keyword in call.keywords)) if call is not None else ():
-                if isinstance(argument, ast.Lambda) or (isinstance(argument, ast.Name) and argument.id in functions):
-                    return f"hands a callable to the solution's {original}"
         word = node.arg if isinstance(node, ast.arg) else node.id if isinstance(node, ast.Name) else None
         word = node.attr if isinstance(node, ast.Attribute) else word
         if uses.everything and word in DYNAMIC:
             return f"looks up the solution's names while it runs, by {word}"
         if word in PRINTED:
             return "reads what the solution prints"
+        if word in FILES:
+            return "writes files, which the solution could not see"
         if word in PATCHED:
             return "patches what the solution uses"
         if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
@@ -85,6 +81,47 @@ def refusal(source: str, solution: str | None = None, *, check: bool = False) ->
             if not alike and any(map(uses.within, sides)):
                 return "compares the identity of what the solution returns"
     return None
+
+
+def errors(source: str) -> list[str]:
+    """Names that a suite uses as classes of exceptions: what it waits for, catches, or asks what it extends."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            found |= _last_names(node.type)
+        if isinstance(node, ast.Call) and node.args:
+            called = ast.unparse(node.func).rpartition(".")[2]
+            if called in {"raises", "assertRaises", "assertRaisesRegex", "issubclass"}:
+                found |= _last_names(node.args[0])
+    return sorted(found - set(dir(builtins)))
+
+
+def _last_names(node: ast.expr) -> set[str]:
+    """Of `solution.E` the last part."""
+    parts = node.elts if isinstance(node, ast.Tuple) else [node]
+    return {ast.unparse(part).rpartition(".")[2] for part in parts if isinstance(part, ast.Name | ast.Attribute)}
+
+
+def _served(tree: ast.Module, uses: "_Uses") -> set[int]:
+    """Ids of nodes that name a class of the solution's, for its attributes, as what something is, as an exception or in an
+    annotation; or a function, as a decorator or where it is handed to what only calls it."""
+    found: set[int] = set()
+    raised = set(errors(ast.unparse(tree)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (uses.of(node.value) or "a")[0].isupper():
+            found.add(id(node.value))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance" and len(node.args) == 2:
+            kinds = node.args[1].elts if isinstance(node.args[1], ast.Tuple) else [node.args[1]]
+            found |= {id(kind) for kind in kinds}
+        if isinstance(node, ast.Name) and node.id in raised:
+            found.add(id(node))
+        if isinstance(node, ast.FunctionDef):
+            found |= {id(mark) for mark in node.decorator_list}
+        for told in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            found |= {id(part) for part in ast.walk(told)} if told is not None else set()
+        if isinstance(node, ast.Call) and (uses.of(node.func) or ast.unparse(node.func).rpartition(".")[2] in APPLYING):
+            found |= {id(argument) for argument in (*node.args, *(keyword.value for keyword in node.keywords))}
+    return found
 
 
 def _singletons(tree: ast.Module) -> set[str]:
@@ -112,6 +149,11 @@ class _Uses:
         self.everything = check or MODULE in _stars(tree)
         self.names = _imported(tree, self.everything)
         """As the suite has them, with the solution's own."""
+        helpers = self.names.keys() & nodes.NAMES.keys() if check else set()
+        self.nodes = bool(helpers)
+        """Whether it uses what LeetCodeDataset puts before its tests, which is then the suite's and not the solution's."""
+        for helper in helpers:
+            del self.names[helper]
         self.beside: list[str] = []
         """What a suite reads of the solution that is not what its checker is given."""
         self.handed: set[int] = set()
@@ -212,12 +254,15 @@ def run(program: str, tests: Tests, settings: SandboxSettings) -> Fault | None:
     within = opened(settings)
     beside = suite_sandbox(within.level, settings.packages)
     beside.start()
-    served = {"mode": "serve", "program": program, "prelude": tests.prelude}
+    uses = _Uses(ast.parse(tests.source), check)
+    served = {"mode": "serve", "program": program, "prelude": tests.prelude, "nodes": uses.nodes}
     job = ProgramRun(work=served, wall_s=settings.wall_s, memory_mb=settings.memory_mb, grants=tests.grants)
     work = {
         "mode": "suite",
         "program": tests.source,
-        "names": _Uses(ast.parse(tests.source), check).brought,
+        "names": uses.brought,
+        "nodes": uses.nodes,
+        "errors": errors(tests.source),
         "check": check,
     }
     suite = ProgramRun(work=work, wall_s=settings.wall_s + EXTRA_S, memory_mb=SUITE_MB)
@@ -257,6 +302,8 @@ def _concluded(outcome: Outcome) -> Fault | None:
         raise RowFault("a suite that calls nothing of the solution")
     if told["answered"] is not True:
         raise RowFault("a suite of which no test passes after calling the solution")
+    if told["rests"] is not True:
+        return Fault("wrong", "no test rests on a value of the program's, only on what its objects say of one another")
     return None
 
 

@@ -32,7 +32,7 @@ ATTACKS: tuple[Attack, ...] = (
     direct("crash", "end by a fault of the interpreter", "import ctypes\nctypes.string_at(0)\ndef f(x):\n    return None"),
     direct("patched encoder", "make the harness write what it likes", (
         "from rlzoo.verifiers.sandbox import values, harness\nvalues.pack = lambda value, depth=0: True\n"
-        "values.same = lambda *a: True\nharness._told = lambda e: []\ndef f(x):\n    return None"
+        "values.same = lambda *a: True\nharness.told = lambda e: []\ndef f(x):\n    return None"
     )),
     direct("patched builtins", "make every comparison true", (
         "import builtins\nbuiltins.all = lambda *a: True\nbuiltins.len = lambda *a: 3\nbuiltins.type = lambda *a: int\n"

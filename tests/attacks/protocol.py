@@ -164,7 +164,7 @@ HARNESS: tuple[Posed, ...] = (
     ),
     posed(
         "the harness's own functions", "replace what packs and writes, found in sys.modules",
-        "import sys\nfor name, module in list(sys.modules.items()):\n    for own in ('pack', 'unpack', 'same', '_told', '_write', '_finder', 'short'):\n        if name.startswith('rlzoo') and hasattr(module, own):\n            setattr(module, own, lambda *a, **k: {'o': 'int'})\ndef f(x):\n    return 0", "calls", "suite", "check",
+        "import sys\nfor name, module in list(sys.modules.items()):\n    for own in ('pack', 'unpack', 'same', 'told', 'write', 'finder', 'short', '_answer', '_packed'):\n        if name.startswith('rlzoo') and hasattr(module, own):\n            setattr(module, own, lambda *a, **k: {'o': 'int'})\ndef f(x):\n    return 0", "calls", "suite", "check",
     ),
     posed(
         "packed lies", "have every value packed as one of no known kind",

@@ -16,8 +16,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from types import CoroutineType
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rlzoo.verifiers.sandbox import prelude, values
@@ -51,7 +50,7 @@ def main() -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException as error:
-        write({"load": _told(error)})
+        write({"load": told(error)})
         code = 1
     try:
         sys.stdout.flush()
@@ -76,7 +75,7 @@ def write(result: Mapping[str, Any]) -> None:
         line = line[os.write(RESULTS, line) :]
 
 
-def _told(error: BaseException) -> list[str]:
+def told(error: BaseException) -> list[str]:
     try:
         text = str(error)
     except BaseException:
@@ -84,13 +83,17 @@ def _told(error: BaseException) -> list[str]:
     return [type(error).__name__[:60], (text.splitlines() or [""])[0][:200]]
 
 
-def _space(name: str, program: str, imports: str = "none") -> dict[str, Any]:
+def load(name: str, program: str, imports: str = "none", further: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A module's namespace, the main module's if that is its name, in `sys.modules` as programs expect.
 
-    `imports`: which of the names of `prelude.py` are found where the program and Python itself have nothing of that name.
+    `imports`: which of the names of `prelude.py` are found where the program and Python itself have nothing of that name, and
+    `further`: which others are.
     """
     module = type(sys)(name)
-    module.__dict__["__builtins__"] = builtins if imports == "none" else prelude.beneath(builtins.__dict__, imports)
+    found = builtins if imports == "none" else prelude.beneath(builtins.__dict__, imports)
+    module.__dict__["__builtins__"] = (
+        {**further, **(found if isinstance(found, dict) else vars(found))} if further else found
+    )
     sys.modules[name] = module
     exec(compile(program, "program.py", "exec", dont_inherit=True), module.__dict__)
     return module.__dict__
@@ -106,11 +109,11 @@ def run_script(job: dict[str, Any]) -> None:
     if any(path in job["program"] for path in STREAMS):
         _show_streams()
     try:
-        _space("__main__", job["program"])
+        load("__main__", job["program"])
     except SystemExit:
         raise
     except BaseException as error:
-        write({"error": _told(error)})
+        write({"error": told(error)})
         raise SystemExit(1) from None
     finally:
         if "threading" in sys.modules:
@@ -138,7 +141,7 @@ def run_expression(job: dict[str, Any]) -> None:
         expression = compile(ast.Expression(tree.body[0].value), "program.py", "eval", dont_inherit=True)
         _call_all(lambda x: eval(expression, {"__builtins__": builtins, "x": x}), job["inputs"])
         return
-    function = _space("program", job["program"]).get("f")
+    function = load("program", job["program"]).get("f")
     if not callable(function):
         raise ValueError("neither an expression of x nor a definition of f(x)")
     _call_all(function, job["inputs"])
@@ -146,7 +149,7 @@ def run_expression(job: dict[str, Any]) -> None:
 
 def run_calls(job: dict[str, Any]) -> None:
     """The function or method named `entry`, called once an input; `class Solution` is made anew for each."""
-    find = _finder(_space("program", job["program"], job["prelude"]), job["entry"], either=True)
+    find = finder(load("program", job["program"], job["prelude"]), job["entry"], either=True)
     find()
 
     def call(*arguments: Any) -> Any:
@@ -155,7 +158,7 @@ def run_calls(job: dict[str, Any]) -> None:
     _call_all(call, job["inputs"])
 
 
-def _finder(space: dict[str, Any], entry: str, *, either: bool = False) -> Callable[[], Callable[..., Any]]:
+def finder(space: dict[str, Any], entry: str, *, either: bool = False) -> Callable[[], Callable[..., Any]]:
     """What finds `f`, or `Solution.f` on a new instance. `either`: whichever of the two the program has, the method first."""
     owner, name = space.get("Solution"), entry.rpartition(".")[2]
     made = owner if isinstance(owner, type) and hasattr(owner, name) and (either or "." in entry) else None
@@ -179,58 +182,13 @@ def _call_all(function: Callable[..., Any], inputs: list[Any]) -> None:
             result = {"value": values.pack(function(*values.unpack(packed)))}
             write(result)
         except BaseException as error:
-            write({"error": _told(error)})
+            write({"error": told(error)})
             return
-
-
-def serve_calls(job: dict[str, Any]) -> None:
-    """Calls as they are asked for: lines {"call": name, "args": [...], "kwargs": {...}} on descriptor 0, answers as results.
-
-    An answer holds also the positional arguments as they stand after the call, for tests that look at what it changed. An
-    iterator stays here: {"iterator": number}, and {"next": number} asks for an item, until {"end": true}.
-    """
-    space = _space("solution", job["program"], job["prelude"])
-    write({"ready": True})
-    kept: list[Iterator[Any]] = []
-    with os.fdopen(os.dup(0), "rb") as requests:
-        for line in requests:
-            try:
-                write(_answer(space, json.loads(line), kept))
-            except BaseException as error:
-                kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
-                write({"error": _told(error), "kinds": kinds})
-
-
-def _answer(space: dict[str, Any], request: dict[str, Any], kept: list[Iterator[Any]]) -> dict[str, Any]:
-    if "next" in request:
-        for item in kept[request["next"]]:
-            return {"value": _packed(item)}
-        return {"end": True}
-    arguments, keywords = values.unpack(request["args"]), values.unpack(request["kwargs"])
-    result = _finder(space, request["call"])()(*arguments, **keywords)
-    awaited = type(result) is CoroutineType
-    if awaited:
-        import asyncio
-
-        result = asyncio.run(result)
-    if isinstance(result, Iterator):
-        kept.append(result)
-        return {"iterator": len(kept) - 1, "args": _packed(arguments)}
-    answer = {"value": _packed(result), "args": _packed(arguments)}
-    return {**answer, "awaited": True} if awaited else answer
-
-
-def _packed(value: Any) -> Any:
-    """What cannot be packed is no data, and no error of the call's."""
-    try:
-        return values.pack(value)
-    except (ValueError, RecursionError):
-        return {"o": "value without end"}
 
 
 MODES: dict[str, Callable[[dict[str, Any]], None]] = {
     "script": run_script,
     "expression": run_expression,
     "calls": run_calls,
-    "serve": serve_calls,
 }
+"""By name; the supervisor brings `serve`, `suite_runner.py` its own."""

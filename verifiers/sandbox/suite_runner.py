@@ -7,26 +7,20 @@ Runs in a sandbox of its own, since a data set's tests are somebody's code too. 
 """
 
 import asyncio
-import builtins
 import inspect
-import json
 import os
 import sys
 import types
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
 
-from rlzoo.verifiers.sandbox import harness, values
+from rlzoo.verifiers.sandbox import harness, nodes
+from rlzoo.verifiers.sandbox.handles import Handle
+from rlzoo.verifiers.sandbox.remote import Program, stub
 
-ASK, ANSWER = 5, 6
-"""Descriptors to the program's process and from it."""
-LONGEST_ANSWER = 4 * 2**20
-"""Bytes of one answer, its line's end included."""
-LONGEST_TEXT = 1_000
-"""Characters of what an exception of the program's says."""
 MARKED = "marked"
 """Outcome of a test that its own source marks as one that is skipped or fails."""
 NOTHING = "nothing"
@@ -46,177 +40,22 @@ class Conclusion(TypedDict):
     """Calls of the solution."""
     answered: bool
     """A test passed after calling the solution; or the top level did, where there is no test."""
+    rests: bool
+    """Some of what it answered was a value, and not only what it says about its own objects."""
     broken: str
     """Why nothing more can be believed: the program ended, or said what is no answer."""
     fault: str
     """Why the suite judges nobody: it failed before it had called anything of the solution."""
 
 
-class SolutionError(Exception):
-    """An exception of the program's own, or a result that is no data."""
-
-
-class Program:
-    """The other end of the program's process."""
-
-    def __init__(self) -> None:
-        self._requests = os.fdopen(ASK, "wb", buffering=0)
-        self._answers = os.fdopen(ANSWER, "rb")
-        self._ready = False
-        self.calls = 0
-        self.broken = ""
-
-    def load(self) -> None:
-        """Wait until it has loaded; `broken` says why if it does not."""
-        if self._ready:
-            return
-        self._ready = True
-        first = self._read()
-        if "ready" not in first:
-            self.broken = self.broken or _text(first.get("load")) or "the program does not load"
-
-    def call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """The program's result; its exception where that is a builtin one, else SolutionError."""
-        self.calls += 1
-        answer = self.ask({"call": name, "args": values.pack(list(arguments)), "kwargs": values.pack(keywords)})
-        after = values.unpack(answer.get("args"))
-        if not isinstance(after, list) or len(after) != len(arguments):
-            raise self._break(f"{name} does not say what became of its arguments")
-        _copy_changes(arguments, after)
-        if isinstance(answer.get("iterator"), int):
-            return Items(self, answer["iterator"])
-        result = self.value(answer, name)
-        return _awaited(result) if answer.get("awaited") is True else result
-
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Its answer; the exception that it tells of instead."""
-        self.load()
-        if self.broken:
-            raise SolutionError(self.broken)
-        try:
-            self._requests.write(json.dumps(request).encode() + b"\n")
-        except BrokenPipeError:
-            raise self._break("the program ended") from None
-        answer = self._read()
-        if "error" in answer:
-            raise _exception(answer)
-        if self.broken:
-            raise SolutionError(self.broken)
-        return answer
-
-    def value(self, answer: dict[str, Any], name: str) -> Any:
-        """What it answers. Something that is no data ends its chances: in one process no test would have seen an exception."""
-        try:
-            result = values.unpack(answer["value"])
-        except (KeyError, values.Malformed):
-            raise self._break(f"{name} gives no value") from None
-        if isinstance(result, values.Opaque):
-            raise self._break(f"{name} returns {values.short(result)}, which is no data")
-        return result
-
-    def _read(self) -> dict[str, Any]:
-        """One line; {} and `broken` for what is none."""
-        line = self._answers.readline(LONGEST_ANSWER)
-        try:
-            if not line.endswith(b"\n"):
-                raise values.Malformed("the program ended" if len(line) < LONGEST_ANSWER else "an answer is too long")
-            answer = values.load_json(line)
-            if not isinstance(answer, dict):
-                raise values.Malformed("an answer is no object")
-        except values.Malformed as error:
-            self.broken = str(error)[:LONGEST_TEXT]
-            return {}
-        return answer
-
-    def _break(self, why: str) -> SolutionError:
-        self.broken = self.broken or why
-        return SolutionError(self.broken)
-
-
-class Items(Iterator[Any]):
-    """An iterator of the program's: each item is asked for when it is wanted."""
-
-    def __init__(self, program: Program, number: int) -> None:
-        self._program, self._number = program, number
-
-    def __next__(self) -> Any:
-        answer = self._program.ask({"next": self._number})
-        if answer.get("end") is True:
-            raise StopIteration
-        return self._program.value(answer, "an iterator")
-
-
-async def _awaited(value: Any) -> Any:
-    return value
-
-
-def _text(told: object) -> str:
-    """Of what an exception says, as much as is read."""
-    parts = told if isinstance(told, list) else []
-    return ": ".join(part[:LONGEST_TEXT] for part in parts[:2] if isinstance(part, str))
-
-
-def _exception(answer: dict[str, Any]) -> BaseException:
-    told, kinds = answer["error"], answer.get("kinds")
-    names = [name for name in kinds[:20] if isinstance(name, str)] if isinstance(kinds, list) else []
-    for name in names:
-        kind = getattr(builtins, name, None)
-        if isinstance(kind, type) and issubclass(kind, BaseException) and kind not in (Exception, BaseException):
-            error: BaseException = kind.__new__(kind)
-            error.args = (_text(told[-1:] if isinstance(told, list) else None),)
-            return error
-    return SolutionError(_text(told)) if "Exception" in names else BaseException(_text(told))
-
-
-def _copy_changes(arguments: tuple[Any, ...], after: list[Any]) -> None:
-    """What the program did to its arguments in place, done to the suite's own lists and dicts."""
-    for own, changed in zip(arguments, after, strict=True):
-        if type(own) is list and type(changed) is list and own != changed:
-            own[:] = changed
-        if type(own) is dict and type(changed) is dict and own != changed:
-            own.clear()
-            own.update(changed)
-
-
-def _stub(program: Program, names: Collection[str]) -> types.ModuleType:
-    """The module `solution`: any name of it is a function that asks the program, whether it has one or not.
-
-    `names`: all that `import *` may bring, where the suite has nothing of that name yet.
-    """
-
-    def remote(name: str) -> Callable[..., Any]:
-        def call(*arguments: Any, **keywords: Any) -> Any:
-            return program.call(name, arguments, keywords)
-
-        call.__name__ = name.rpartition(".")[2]
-        return call
-
-    class Stub(types.ModuleType):
-        @property
-        def __all__(self) -> list[str]:
-            return [name for name in names if not hasattr(sys.modules["suite"], name)]
-
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("__"):
-                raise AttributeError(name)
-            return remote(name)
-
-    class Solution:
-        """LeetCode's class: each call is made on an instance of its own."""
-
-        def __getattr__(self, name: str) -> Any:
-            return remote(f"Solution.{name}")
-
-    module = Stub("solution")
-    setattr(module, "Solution", Solution)  # noqa: B010
-    return module
-
-
 class _Collected:
     """Gives pytest one module that was never a file, and keeps what became of each test."""
 
-    def __init__(self, source: str, program: Program | None, *, check: bool = False) -> None:
-        """`check`: the source sees the solution's names without importing them."""
+    def __init__(
+        self, source: str, program: Program | None, *, check: bool = False, further: Mapping[str, Any] | None = None
+    ) -> None:
+        """`check`: the source sees the solution's names without importing them. `further`: what it finds beside them."""
+        self.further = further or {}
         self.source, self.program, self.check = source, program, check
         self.outcomes: dict[str, str] = {}
         """By test; of all that were collected, from the start."""
@@ -233,6 +72,7 @@ class _Collected:
         session.items = []
         module = types.ModuleType("suite")
         sys.modules["suite"] = module
+        module.__dict__.update(self.further)
         try:
             if self.check:
                 exec("from solution import *", module.__dict__)
@@ -287,7 +127,7 @@ class _Collected:
 
     def _blame(self, where: str, error: BaseException) -> None:
         """The suite itself, where it failed without having asked the program anything."""
-        if not self.calls:
+        if self.program is None or not self.program.asks:
             self.fault = self.fault or f"{where} raises {_told(error)}"
 
 
@@ -301,7 +141,8 @@ def _module(session: pytest.Session, module: types.ModuleType) -> pytest.Module:
             return module
 
         def istestfunction(self, obj: object, name: str) -> bool:
-            return getattr(obj, "__module__", None) != __name__ and super().istestfunction(obj, name)
+            ours = isinstance(obj, Handle) or str(getattr(obj, "__module__", "")).startswith("rlzoo.")
+            return not ours and super().istestfunction(obj, name)
 
     made: pytest.Module = Suite.from_parent(session, path=Path("/suite.py"))
     return made
@@ -325,9 +166,11 @@ def warm_up() -> None:
 
 def run_suite(job: dict[str, Any]) -> None:
     """Run `job["program"]`, a suite's source, against the program behind the descriptors."""
-    program = Program()
-    sys.modules["solution"] = _stub(program, job["names"])
-    collected = _Collected(job["program"], program, check=job["check"])
+    program = Program(nodes=job["nodes"])
+    sys.modules["solution"] = stub(
+        program, job["names"], job["errors"], lambda name: hasattr(sys.modules["suite"], name)
+    )
+    collected = _Collected(job["program"], program, check=job["check"], further=nodes.NAMES if job["nodes"] else {})
     code = pytest.main(["/", *OPTIONS], plugins=[collected])
     for name, outcome in collected.outcomes.items():
         harness.write({"test": name[:200], "outcome": outcome})
@@ -337,6 +180,7 @@ def run_suite(job: dict[str, Any]) -> None:
         "ran": collected.ran,
         "calls": program.calls,
         "answered": collected.answered,
+        "rests": program.rests > 0,
         "broken": program.broken,
         "fault": collected.fault,
     }

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rlzoo.verifiers.sandbox import harness, imports, kernel, prelude
+from rlzoo.verifiers.sandbox import harness, imports, kernel, prelude, serving
 from rlzoo.verifiers.sandbox.confine import ABOVE, SCRATCH, Layers, address_space, free_uids
 
 READY = "ready"
@@ -54,6 +54,7 @@ class Supervisor:
         imports.prepare(settings["level"], settings["preload"], settings["packages"])
         prelude.names("all")
         harness.dress()
+        harness.MODES["serve"] = serving.serve
         own = (address_space(), free_uids())  # read from /proc, which the new root lacks
         readable = [*settings["paths"], *imports.folders(settings["packages"])]
         self.scratch: str | None = None

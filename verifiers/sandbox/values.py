@@ -2,7 +2,8 @@
 
 JSON with tags for what JSON cannot say, so that a tuple is no list and 1 is not 1.0. An object of a class that extends one of
 Python's own (a named tuple, an IntEnum, a Counter) crosses as what it extends, and so do numpy's numbers and other mappings; any other
-object crosses as an `Opaque` name and equals nothing. Reading never runs anything and is bounded in bytes, depth and digits.
+object crosses as an `Opaque` name and equals nothing, unless who packs and who unpacks agree on a tag of their own for it
+(`Keep` and `Find`). Reading never runs anything and is bounded in bytes, depth and digits.
 """
 
 import json
@@ -18,6 +19,7 @@ MOST_DIGITS = 4_300
 """Python's own limit on turning text into an integer."""
 _MOST_BITS = 14_280  # below 4,300 digits
 _TAGS: dict[type, str] = {tuple: "t", set: "s", frozenset: "z", deque: "q"}
+_COLLECTIONS: dict[str, Callable[[Any], Any]] = {"t": tuple, "s": set, "z": frozenset, "q": deque, "d": dict}
 _DICTS = (dict, Counter, OrderedDict, defaultdict)
 _EXTENDED: dict[type, Callable[[Any], Any]] = {
     int: int.__int__, float: float.__float__, str: str.__str__, bytes: bytes.__bytes__,
@@ -26,6 +28,12 @@ _EXTENDED: dict[type, Callable[[Any], Any]] = {
     frozenset: lambda value: frozenset(frozenset.__iter__(value)), deque: lambda value: deque(deque.__iter__(value)),
 }  # fmt: skip
 """How an object of a class that extends one of these becomes one of them."""
+
+
+Keep = Callable[[Any], "dict[str, Any] | None"]
+"""What a value that is no data crosses as, as {tag: inner}; None where it crosses as an `Opaque`."""
+Find = Callable[[str, Any], Any]
+"""What a tag that is not this module's stands for; Malformed for none."""
 
 
 class Malformed(ValueError):
@@ -75,7 +83,7 @@ def _no_constant(text: str) -> Any:
     raise Malformed(f"{text} is not JSON")
 
 
-def pack(value: Any, depth: int = 0) -> Any:
+def pack(value: Any, depth: int = 0, keep: Keep | None = None) -> Any:
     """The tagged form. ValueError beyond the depth limit, which a value that contains itself reaches."""
     if depth > DEEPEST:
         raise ValueError(f"a value nested deeper than {DEEPEST}")
@@ -87,11 +95,11 @@ def pack(value: Any, depth: int = 0) -> Any:
     if kind is float:
         return value if value - value == 0 else {"f": repr(value)}
     if kind is list:
-        return [pack(item, depth + 1) for item in value]
+        return [pack(item, depth + 1, keep) for item in value]
     if kind in _TAGS:
-        return {_TAGS[kind]: [pack(item, depth + 1) for item in value]}
+        return {_TAGS[kind]: [pack(item, depth + 1, keep) for item in value]}
     if kind in _DICTS:
-        return {"d": [[pack(key, depth + 1), pack(item, depth + 1)] for key, item in dict.items(value)]}
+        return {"d": [[pack(key, depth + 1, keep), pack(item, depth + 1, keep)] for key, item in dict.items(value)]}
     if kind is bytes:
         return {"b": value.hex()}
     if kind is range:
@@ -104,32 +112,33 @@ def pack(value: Any, depth: int = 0) -> Any:
         return {"v": [pack(value.numerator), pack(value.denominator)]}
     for builtin, plain in _EXTENDED.items():
         if isinstance(value, builtin):
-            return pack(plain(value), depth)
+            return pack(plain(value), depth, keep)
     if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         return pack(value.item(), depth)
     if isinstance(value, Mapping):
-        return {"d": [[pack(key, depth + 1), pack(value[key], depth + 1)] for key in value]}
-    return {"o": kind.__name__[:60]}
+        return {"d": [[pack(key, depth + 1, keep), pack(value[key], depth + 1, keep)] for key in value]}
+    kept = keep(value) if keep is not None else None
+    return kept if kept is not None else {"o": kind.__name__[:60]}
 
 
-def unpack(packed: Any, depth: int = 0) -> Any:
+def unpack(packed: Any, depth: int = 0, find: Find | None = None) -> Any:
     """The value of a tagged form. Malformed for unknown tags, unhashable keys and too much depth."""
     if depth > DEEPEST:
         raise Malformed(f"a value nested deeper than {DEEPEST}")
     if isinstance(packed, list):
-        return [unpack(item, depth + 1) for item in packed]
+        return [unpack(item, depth + 1, find) for item in packed]
     if not isinstance(packed, dict):
         return packed
     if len(packed) != 1:
         raise Malformed("a tagged value has one key")
     ((tag, inner),) = packed.items()
     try:
-        return _unpack_tagged(tag, inner, depth + 1)
+        return _unpack_tagged(tag, inner, depth + 1, find)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise Malformed(f"no value: {error}"[:200]) from None
 
 
-def _unpack_tagged(tag: str, inner: Any, depth: int) -> Any:
+def _unpack_tagged(tag: str, inner: Any, depth: int, find: Find | None) -> Any:
     if tag == "o" and isinstance(inner, str):
         return Opaque(inner[:60])
     if tag == "f" and inner in {"nan", "inf", "-inf"}:
@@ -147,12 +156,14 @@ def _unpack_tagged(tag: str, inner: Any, depth: int) -> Any:
     if tag == "r" and isinstance(inner, list) and all(type(item) is int for item in inner):
         start, stop, step = inner
         return range(start, stop, step)
-    if tag not in {"t", "s", "z", "q", "d"} or not isinstance(inner, list):
+    if find is not None and tag not in _COLLECTIONS:
+        return find(tag, inner)
+    if tag not in _COLLECTIONS or not isinstance(inner, list):
         raise Malformed(f"unknown tag {tag[:20]!r}")
-    items = [unpack(item, depth) for item in inner]
+    items = [unpack(item, depth, find) for item in inner]
     if tag == "d":
         return {key: item for key, item in items}
-    return {"t": tuple, "s": set, "z": frozenset, "q": deque}[tag](items)
+    return _COLLECTIONS[tag](items)
 
 
 def same(value: object, expected: object) -> bool:
