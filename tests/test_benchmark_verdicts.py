@@ -13,20 +13,21 @@ from tests.support import benchmark
 
 verdicts = benchmark("verdicts")
 
-SIZES = {"maths": (100, 100, 100), "code": (84, 84, 60)}
+SIZES = {"maths": (100, 100, 100, 100), "code": (84, 84, 60)}
 """Rows of each part."""
+EACH = [(kind, part, size) for kind, sizes in SIZES.items() for part, size in zip(verdicts.PARTS, sizes, strict=False)]
+RIGHT = {"third": dict.fromkeys(verdicts.FORMS, 7), "fourth": dict.fromkeys(verdicts.FORMS[:4], 10) | {"check": 20}}
 
 
-@pytest.mark.parametrize("part", verdicts.PARTS)
-@pytest.mark.parametrize("kind", sorted(SIZES))
-def test_the_sets_are_well_formed(kind: str, part: str):
+@pytest.mark.parametrize(("kind", "part", "size"), EACH)
+def test_the_sets_are_well_formed(kind: str, part: str, size: int):
     rows = verdicts.read(kind, part)
-    assert len(rows) == SIZES[kind][verdicts.PARTS.index(part)]
+    assert len(rows) == size
     assert len({row["id"] for row in rows}) == len(rows)
     assert 0.2 <= sum(not row["right"] for row in rows) / len(rows) <= 0.5
     if kind == "code":
         right = Counter(row["form"] for row in rows if row["right"])
-        assert right == dict.fromkeys(verdicts.FORMS, 7 if part == "third" else 10)
+        assert right == RIGHT.get(part, dict.fromkeys(verdicts.FORMS, 10))
 
 
 ROW = {"id": "a", "problem": "1+1?", "gold": "2", "response": r"\boxed{2}", "right": True, "reason": "two"}
