@@ -13,7 +13,7 @@ from tests.support import benchmark
 
 verdicts = benchmark("verdicts")
 
-SIZES = {"maths": (100, 100, 100), "code": (84, 84, 60, 84)}
+SIZES = {"maths": (100, 100, 100, 100), "code": (84, 84, 60, 84)}
 """Rows of each part."""
 EACH = [(kind, part, size) for kind, sizes in SIZES.items() for part, size in zip(verdicts.PARTS, sizes, strict=False)]
 RIGHT = {"third": dict.fromkeys(verdicts.FORMS, 7), "fourth": dict.fromkeys(verdicts.FORMS[:4], 10) | {"check": 20}}

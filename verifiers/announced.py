@@ -2,8 +2,11 @@ r"""Answers in words: `The answer is 7`, `**Answer:** 7`, a heading `Final answe
 
 import re
 from collections import deque
+from itertools import takewhile
 
+from rlzoo.verifiers import listed
 from rlzoo.verifiers.concluded import JOIN, MATH, conclusion, inner, trimmed
+from rlzoo.verifiers.notation import ROUNDED
 
 PHRASE = re.compile(
     r"(?:(?<![a-zA-Z])(?:(?:final|correct)\s+)?(?:answers?|ans|correct (?:option|choice))(?![a-zA-Z])(?:\s+(?:to|for|of)\s+(?:the|this|that|your)\s+[\w ]{1,40}?)?"
@@ -57,7 +60,7 @@ def _said(response: str, phrase: re.Match[str]) -> str | None:
     said = trimmed(line)
     if len(re.findall(r"[a-zA-Z]{2,}", MATH.sub(" ", said))) > 3 and said[:1].isalpha():
         said = conclusion(f"{said}.") or said
-    said = BEYOND.sub("", said) if said[:1] in "-−$€£0123456789" else said
+    said = BEYOND.sub("", said) if said[:1] in "-−$€£0123456789" and not ROUNDED.search(said) else said
     first = re.split(r"[\s,.]", said.casefold(), maxsplit=1)[0]
     if not said or first in EVALUATION or not re.search(r"\w|\\|∅", said):
         return None
@@ -68,6 +71,8 @@ def _said(response: str, phrase: re.Match[str]) -> str | None:
 def _lines(text: str) -> str:
     """The first line; a list's items together."""
     lines = text.split("\n")
+    if named := listed.labelled("\n".join(takewhile(listed.ITEM_LABELLED.fullmatch, lines))):
+        return named
     items = []
     for line in lines:
         if not (found := ITEM.match(line)):

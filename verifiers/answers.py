@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from rlzoo.types import Problem
-from rlzoo.verifiers import announced, concluded
+from rlzoo.verifiers import announced, asked, concluded, listed
 
 MARKER = "#"
 BOX = re.compile(
@@ -74,8 +74,11 @@ MOST_BOXES = 16
 """Boxes that may be one answer together."""
 
 
-def final_answer(response: str) -> str | None:
-    r"""The last box, or boxes joined by no more than `and`, `or` and commas; without one, what is announced, marked or concluded."""
+def final_answer(response: str, agreeing: bool = False) -> str | None:
+    r"""The last box, or boxes joined by no more than `and`, `or` and commas; without one, what is announced, marked or concluded.
+
+    `agreeing`: to a question that wants yes or no, which may begin with it.
+    """
     response = spoken(response)
     boxed, box_at = _boxes(response)
     tag = _tagged(response)
@@ -90,7 +93,10 @@ def final_answer(response: str) -> str | None:
         return said[0]
     if marked is not None:
         return marked.text or None
-    return concluded.conclusion(response)
+    found = concluded.conclusion(response)
+    if found is None or (agreeing and found.casefold() not in ("yes", "no")):
+        found = listed.opening(response) or found
+    return listed.labelled(response) if found is None else found
 
 
 def _unit_of(response: str, box_at: int, boxed: str) -> str:
@@ -180,7 +186,10 @@ def setting(metadata: Mapping[str, Any], name: str, known: Mapping[str, object],
 
 def extract(problem: Problem, response: str, of_run: Extraction) -> str | None:
     """The final answer by the problem's `metadata["extraction"]`, or else by the run's policy."""
-    return POLICIES[setting(problem.metadata, "extraction", POLICIES, of_run)](response)
+    policy = setting(problem.metadata, "extraction", POLICIES, of_run)
+    if policy == "final":
+        return final_answer(response, asked.yes_or_no(problem))
+    return POLICIES[policy](response)
 
 
 MISSING: Mapping[str, str] = {

@@ -56,6 +56,12 @@ TASK = re.compile(
 OPTION = re.compile(
     r"(?:\\(?:textbf|text|mathrm|mathbf)\{\s*)?(?:\((?P<round>[A-J])\)|(?:(?<=\n)|(?<=\s))(?P<plain>[A-J])[.)](?=\s))\s*\}?(?:\\ |~)?"
 )
+YES_OR_NO = re.compile(
+    r"\byes\b[\"'“”*]*(?: or |/)[\"'“”*]*no\b|(?:^|[.!,;:]\s+)(?:is|are|was|were|do|does|did|can|could|will|would|has|have|must|should) [^.?!]+\?\s*$",
+    re.IGNORECASE,
+)
+VALUE = re.compile(r"\b(?:how (?:many|much)|what|which|find|compute|determine)\b|\bor\b(?!\W*no\b)", re.IGNORECASE)
+"""What a question says that wants more than yes or no."""
 PRIME_POWER = re.compile(r"(\d{1,12})(?:\^\{?\d{1,3}\}?)?", re.ASCII)
 DENOMINATOR = re.compile(r"\\frac\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}\{[^{}]*\\sqrt|/\s*\(?\s*[\d\s]*\\?sqrt")
 ROOT_OF = re.compile(r"\\sqrt\s*\{\s*(\d{1,12})\s*\}")
@@ -71,6 +77,12 @@ def question(problem: Problem) -> str:
         if message.get("role") == "user" and isinstance(content, str):
             return content[-LONGEST:]
     return ""
+
+
+def yes_or_no(problem: Problem) -> bool:
+    """Whether the question wants no more than that."""
+    asked = question(problem).strip()
+    return YES_OR_NO.search(asked) is not None and VALUE.search(asked) is None
 
 
 def fault(asked: str, gold: str, found: str) -> str | None:

@@ -27,7 +27,8 @@ from rlzoo.verifiers.notation import as_number, clean, plain, strip
 from rlzoo.verifiers.parsing import as_parts, readings
 from rlzoo.verifiers.patterns import ARITHMETIC, VARIABLE
 from rlzoo.verifiers.quantities import AS_WRITTEN, EQUATION, Outcome, taken, values
-from rlzoo.verifiers.regions import is_infinite, punctured
+from rlzoo.verifiers.regions import beside, is_infinite, punctured
+from rlzoo.verifiers.rounding import agrees
 from rlzoo.verifiers.words import ENDLESS, NONE, NUMERALS, folded
 
 COLUMN = re.compile(r"\\binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
@@ -71,7 +72,7 @@ def _same(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
     if lenient:
         found = labels.shortened(gold, found)
     if lenient and not AS_WRITTEN.search(gold):
-        found = MODULO.sub("", found)
+        found = beside(MODULO.sub("", found))
     try:
         return _any([(one, other) for one in readings(gold) for other in readings(found)], lenient, read)
     except RecursionError:
@@ -157,6 +158,8 @@ def _told(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
     if not lenient:
         return False, f"{TOLD[type(found)]}; strict takes the value alone"
     if isinstance(found, About):
+        if not agrees(found):
+            return False, "an approximation of another value"
         return _any(((gold, found.exact), (gold, found.rounded)), lenient, read)
     if isinstance(found, Worked):
         if not all(_holds(step, found.value) for step in found.steps):

@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 
 from rlzoo.verifiers import units
-from rlzoo.verifiers.notation import clean
+from rlzoo.verifiers.notation import ROUNDED, clean
 
 END = re.compile(
     r"(?<![ap])(?<![ap]\.m)(?<!\.\.)(?<!\bSt)(?<!\bMr)(?<!\bMrs)(?<!\bapprox)(?:[.?。]|(?<![\d)])!)(?=\s|$|\*|\"|')"
@@ -91,6 +91,10 @@ UNSURE = re.compile(
     re.IGNORECASE,
 )
 """Doubt about what is bold."""
+SAYS = re.compile(
+    r"[A-Z][a-z]*\b[^\n=]*\b(?:is|are|was|were|will|ends?|begins?|starts?|arrives?|leaves?|costs?|takes?|has|have|needs?|gets?|gives?|equals?|at)\b[^\n]*\d[^\n]*"
+)
+"""What is bold and is a sentence about a value."""
 OUTCOME = re.compile(
     r"(?:\b(?:no (?:real |integer |such |valid |positive )?(?:solutions?|roots?|integers?|numbers?|values?)(?: exists?)?|does not exist|doesn't exist|is undefined|diverges|"
     r"infinitely many(?: solutions?)?))\s*\.?$",
@@ -222,6 +226,10 @@ def _bold(line: str) -> str | None:
     if len(texts) > 1:
         return ", ".join(trimmed(text) for text in texts)
     said = trimmed(texts[0])
+    if aside := ROUNDED.search(line[spans[0].start() :].rstrip(".! ").replace("*", "")):
+        return said if ROUNDED.search(said) else f"{said} (about {aside['rounded'].strip('$ ')})"
+    if SAYS.fullmatch(said) and (stated := _sentence(f"{said}.")) is not None:
+        return stated
     if noted := re.fullmatch(r"[a-z -]+\((\d[\d,.]*)\)", said):
         return noted[1]
     words = re.findall(r"[^\W\d_]{3,}", MATH.sub(" ", re.sub(r"\\[a-z]+", " ", said)))
@@ -242,6 +250,9 @@ def _sentence(paragraph: str) -> str | None:
     """What the last sentence of a line says."""
     ends = [end.end() for end in END.finditer(paragraph) if end.end() < len(paragraph.rstrip("*_ "))]
     sentence = paragraph[ends[-1] :].strip() if ends else paragraph
+    if (aside := ROUNDED.search(sentence.rstrip(".!* "))) and UNSURE.search(sentence[: aside.start()]) is None:
+        exact = _sentence(sentence[: aside.start()])
+        return f"{exact} (about {aside['rounded'].strip('$ ')})" if exact is not None else None
     sentence = BESIDE.sub("", sentence)
     if (outcome := OUTCOME.search(sentence.rstrip("*_ "))) and not UNSURE.search(sentence[: outcome.start()]):
         return outcome[0].rstrip(". ")

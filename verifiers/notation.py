@@ -94,8 +94,14 @@ TOKEN = re.compile(
 CONDITIONAL = re.compile(r"\s*[a-zA-Z]\s*(?:\||:)\s*\S")
 """What braces of a set hold that is described, `{x | x > 3}`."""
 ALSO = re.compile(
-    r"\s*(?:\\text\{)?\((?:or|i\.e\.,?|that is,?|which is|=|\\approx|about|approximately)\s*([^()]*)\)\}?$"
+    r"\s*(?:\\text\{)?\((?:or|i\.e\.,?|that is,?|which is|=)\s*(?!about|approx|roughly|around|\\approx)([^()]*)\)\}?$"
 )
+"""The same value again, in brackets behind it."""
+ROUGHLY = r"(?:approximately|approx\.?|roughly|about|around|nearly|≈|\\approx)"
+ROUNDED = re.compile(
+    rf"(?<=[\w)}}%$*°²³π])\s*(?:\\text\{{\s*)?(?:[(,]\s*|(?=or\b|which\b|≈\s|\\approx))(?:or|i\.e\.,?|that is,?|which is)?\s*{ROUGHLY}\s*\}}?\s*(?P<rounded>-?[$€£]?\.?\d[^()=;]{{0,40}}?)\s*\)?\s*\}}?$"
+)
+"""What a value is said to be about, behind it: `(approximately 12.57 cm)`, `or about 0.14`."""
 
 
 def clean(text: str) -> str:
@@ -265,7 +271,7 @@ def strip(text: str) -> str:
             "",
             text,
         )
-        text = ALSO.sub(r" or \1", text)
+        text = ALSO.sub(r" or \1", ROUNDED.sub(r" \\approx \g<rounded>", text))
         if found := re.fullmatch(
             r"\\(?:boxed|fbox)\s*\{(.*)\}|\{(.*)\}|\\text\{([^{}]*\d[^{}]*)\}|\\(?:text)?color\{\w+\}(.*)",
             text,

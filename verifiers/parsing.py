@@ -315,7 +315,10 @@ def _named(parts: list[str], signs: list[str]) -> Form | None:
     if "\\approx" in signs:
         end = signs.index("\\approx")
         exact = _named(parts[: end + 1], signs[:end]) if end else _read(strip(parts[0]))
-        return About(exact or _read(strip(parts[end])), _read(strip(parts[-1])))
+        about = exact or _read(strip(parts[end]))
+        for part in parts[end + 1 :]:
+            about = About(about, _read(strip(part)))
+        return about
     if NAME.fullmatch(parts[0]) or TUPLE_OF_NAMES.fullmatch(parts[0]):
         if len(parts) > 2 and VARIABLE.fullmatch(parts[-1]):
             parts = parts[:-1]
@@ -332,19 +335,14 @@ def _list(parts: list[str], joins: list[str]) -> Form | None:
         return None
     if len(parts) == 1:
         return _read(strip(parts[0]))
-    items = tuple(_read(strip(part)) for part in parts)
+    items = _with_holes([_read(strip(part)) for part in parts])
+    if len(items) == 1:
+        return items[0]
     lines = [item for item in items if isinstance(item, Region)]
     together = any(AND.fullmatch(join) for join in joins) or all(join in (",", ";") for join in joins)
     if lines and (mixed := _mixed(items, together)):
         return mixed
     if len(lines) != len(items):
-        first = items[0]
-        if (
-            isinstance(first, Region) and first.holes and all(isinstance(item, Value) for item in items[1:])
-        ):  # x \ne 1, 2
-            [inner] = first.parts
-            assert isinstance(inner, Many)
-            return replace(first, parts=(Many("set", (*inner.items, *items[1:])),))
         return Many("list", flat(items))
     if len({region.letter for region in lines}) > 1 or len({region.holes for region in lines}) > 1:
         return Many("list", items)
@@ -355,6 +353,16 @@ def _list(parts: list[str], joins: list[str]) -> Form | None:
     if together and len(parts_of) == 2 and (met := regions.meeting(*parts_of)):
         return Region((met,), lines[0].letter)
     return Region(parts_of, lines[0].letter)
+
+
+def _with_holes(items: list[Form]) -> tuple[Form, ...]:
+    """Items, where the values behind `x \\ne 1` are left out of the line as well: `x \\ne 1, 2`."""
+    at = next((at for at, item in enumerate(items) if isinstance(item, Region) and item.holes), len(items))
+    if at + 1 >= len(items) or not all(isinstance(item, Value) for item in items[at + 1 :]):
+        return tuple(items)
+    line = items[at]
+    assert isinstance(line, Region) and isinstance(line.parts[0], Many)
+    return *items[:at], replace(line, parts=(Many("set", (*line.parts[0].items, *items[at + 1 :])),))
 
 
 def _mixed(items: Sequence[Form], together: bool) -> Region | None:

@@ -74,6 +74,20 @@ def _cut(span: Span, hole: Span) -> list[Span] | None:
     return found
 
 
+OUTSIDE = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z]) ?\\notin ?\\\{([^{}]*)\\\}")
+RESTRICTED = re.compile(
+    r"(?P<value>.+?)(?: ?,)? ?(?:\( ?|\\text\{\(?[,;]? ?(?:(?:valid|defined|true) )?(?:for|where|when|if|with|provided|assuming)(?: that)?\}|(?:for|where|when|if|with) )"
+    r"(?: ?\( ?| )?(?P<where>[a-zA-Z] ?(?:\\(?:ne|[lg]e)(?![a-z])|[<>])[^()]*?)(?: ?\))?"
+)
+
+
+def beside(text: str) -> str:
+    """`\\frac{1}{x}, x \\ne 0` for a value with a restriction that words or brackets set off."""
+    text = OUTSIDE.sub(r"\1 \\ne \2", text)
+    found = RESTRICTED.fullmatch(text)
+    return f"{found['value']}, {found['where']}" if found and "\\begin" not in text else text
+
+
 def distance(letter: str, sign: str, far: str, centre: str | None) -> Region | None:
     """`|x| > 1`, `|x| < 1`, `|x - 2| < 1`."""
     closed = sign in ("\\le", "\\ge")
