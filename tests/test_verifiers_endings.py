@@ -167,3 +167,37 @@ def test_a_restriction_may_stand_beside_an_expression(boxed: str, right: bool):
 )
 def test_where_the_restriction_is_the_answer_it_must_be_all_of_it(boxed: str, right: bool):
     assert correct(r"x \neq 2, 3", f"Thus $\\boxed{{{boxed}}}$.") is right
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x^2+8x+124",
+        "-x^{2}y+3",
+        "x^2(x+1)",
+        r"\frac{x^2}{y^2}",
+        r"\sqrt{k^{2}+1}",
+        "x^{y^2}+1",
+        "ab^2",
+        "x^10",
+        "y=x^2+1",
+    ],
+)
+def test_letters_with_powers_are_read_the_same_by_the_fast_prediction(text: str):
+    from rlzoo.verifiers import symbolic
+
+    full = symbolic._Reader(text, True, fast=False).parse(text)
+    assert symbolic._read(text, True) == full
+
+
+@pytest.mark.parametrize(
+    ("gold", "found", "equal"),
+    [
+        ("2^{10}x", r"x\cdot2^{10}", True),
+        ("2^{10}x", "2^{11}x", False),
+        ("(x+1)(x-1)", "x^2-1", True),
+        ("x^2-1", "x^2+1", False),
+    ],
+)
+def test_polynomials_are_equal_multiplied_out(gold: str, found: str, equal: bool):
+    assert correct(gold, f"\\boxed{{{found}}}") is equal

@@ -6,6 +6,7 @@ Everything here is cheap and evaluates nothing: `2^{10}` is no number until some
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 
 # Bounded before anything is converted: a long run of digits or an exponent could cost minutes.
 DECIMAL = r"(?:\d{1,60}(?:\.\d{0,60})?|\.\d{1,60})"
@@ -104,6 +105,7 @@ ROUNDED = re.compile(
 """What a value is said to be about, behind it: `(approximately 12.57 cm)`, `or about 0.14`."""
 
 
+@lru_cache(maxsize=2_048)
 def clean(text: str) -> str:
     r"""The text without what changes its looks only: dollar signs around it, `\left`, kinds of fraction, of spaces, of signs.
 
@@ -168,6 +170,7 @@ def _fraction(found: re.Match[str]) -> str:
     return f"\\frac{{{found[1] or found[2]}}}{{{found[3] or found[4]}}}"
 
 
+@lru_cache(maxsize=2_048)
 def plain(text: str) -> str:
     r"""A form for comparing texts: `clean`, without dollar signs, spaces and `\text{}`, but for spaces that keep numbers or words apart.
 
