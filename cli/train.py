@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlzoo.cli import faults, folders, options, plain
-from rlzoo.errors import RlzooError, RunError, UsageError
+from rlzoo.errors import CheckpointError, RlzooError, RunError, UsageError
 
 if TYPE_CHECKING:
     from rlzoo.config import RunConfig
@@ -84,6 +84,8 @@ def _train(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, json:
     except KeyboardInterrupt:  # a second Ctrl-C, or one outside the steps
         plain.say(f"interrupted at once{_how_to_resume(out)}")
         raise typer.Exit(plain.INTERRUPTED) from None
+    except CheckpointError:  # there is none to go on from
+        raise
     except RunError as error:
         error.args = (f"{error}{_how_to_resume(out)}",)
         raise

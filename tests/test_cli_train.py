@@ -92,6 +92,18 @@ def test_a_refused_run_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -> N
     assert not list(Path("runs").iterdir())
 
 
+def test_without_a_whole_checkpoint_no_resumption_is_advised(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["train", "--algo", "grpo", "--steps", "1", "--model", str(model), *SMALL]) == 0
+    run = RunDir(Path("runs/grpo-seed0"))
+    for step in run.checkpoint_steps():
+        (run.checkpoint(step) / "model.safetensors").write_bytes(b"")
+    capsys.readouterr()
+    assert main.run(["train", "--resume", "--out", str(run.path), "--steps", "2"]) == 1
+    said = capsys.readouterr().err
+    assert "all checkpoints" in said and "--overwrite" in said
+    assert "--resume" not in said and "bug" not in said
+
+
 def test_a_dry_run_prints_the_plan_and_starts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["train", "--dry-run", "--steps", "5"]) == 0
     assert "5 steps" in capsys.readouterr().out
