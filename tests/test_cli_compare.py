@@ -149,11 +149,15 @@ def await_(happened: Callable[[], bool], seconds: float) -> None:
 
 
 def report(out: str) -> object:
-    """What a report says, without durations, the folder's name and where its runs were resumed."""
+    """What a report says, without durations, dates, the folder's name and where its runs were resumed."""
 
     def timeless(value: object) -> object:
         if isinstance(value, dict):
-            return {key: timeless(inner) for key, inner in value.items() if "seconds" not in key and key != "ran"}
+            return {
+                key: timeless(inner)
+                for key, inner in value.items()
+                if "seconds" not in key and key not in ("ran", "date")
+            }
         if isinstance(value, list):
             return [timeless(inner) for inner in value]
         return value.replace(out, "OUT") if isinstance(value, str) else value
