@@ -142,9 +142,9 @@ def test_trained_tested_and_resumed(name: str, folders: dict[str, Path], problem
     weights = [(run.checkpoint(2) / "model.safetensors").read_bytes() for run in (whole, cut)]
     assert weights[0] == weights[1]
     assert weights[0] != (whole.checkpoint(1) / "model.safetensors").read_bytes()
-    tested = [[(found.step, found.attempts) for found in run.evaluations()] for run in (whole, cut)]
+    tested = [[(found.split, found.step, found.attempts) for found in run.evaluations()] for run in (whole, cut)]
     assert tested[0] == tested[1]
-    assert [step for step, _ in tested[0]] == [0, 2]
+    assert [found[:2] for found in tested[0]] == [("test", 0), ("curve", 1), ("test", 2)]
 
 
 @pytest.mark.parametrize("name", REFUSED)
