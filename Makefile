@@ -67,10 +67,10 @@ say-demo:
 	@echo "           the path of the report, in a new folder under runs/."
 
 say-test:
-	@echo "make test: style, types, floors, then the quick tests: about 5 minutes on two cores, once installed."
+	@echo "make test: style, types, floors, then the quick tests: about 7 minutes on two cores, once installed."
 
 say-test-all:
-	@echo "make test-all: the tests that take longer: about 25 minutes on two cores, once installed."
+	@echo "make test-all: the tests that take longer: about 35 minutes on two cores, once installed."
 
 # ------------------------------------------------------------------------------------------------- installation
 
