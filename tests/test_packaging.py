@@ -237,7 +237,8 @@ def test_installed_trains_from_an_empty_folder(installed: Path, empty: Path, alg
     run = empty / "run"
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(metrics) == 2
-    assert f"name: {algo}" in (run / "config.yaml").read_text(encoding="utf-8")
+    named = algo.replace("./", f"{empty.resolve()}/")
+    assert f"name: {named}" in (run / "config.yaml").read_text(encoding="utf-8")
     assert json.loads((run / "status.json").read_text(encoding="utf-8"))["state"] == "done"
     assert list(run.glob("checkpoints/step-*/model.safetensors"))
 
