@@ -275,7 +275,12 @@ def test_every_moment_of_a_power_cut_leaves_the_last_checkpoint_or_the_one_befor
 
 
 @pytest.mark.parametrize(
-    ("split", "asked"), [("test", "eval.at_start=false"), ("validation", "eval.validation_every=4")]
+    ("split", "asked"),
+    [
+        ("test", "eval.at_start=false"),
+        ("test", "eval={at_start: false, at_end: false, every: 0, curve: 2}"),
+        ("validation", "eval.validation_every=4"),
+    ],
 )
 def test_a_prompt_too_long_for_an_evaluation_is_found_before_the_first_step(
     split: str, asked: str, model: str, tmp_path: Path

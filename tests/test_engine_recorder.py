@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rlzoo.engine.ranks import Ranks
+from rlzoo.engine.record import batch_metrics
 from rlzoo.engine.recorder import Recorder
 from rlzoo.engine.reporting import Silent
 from rlzoo.laws.lab import Bench, toy_groups, toy_policy, toy_tokenizer
@@ -52,3 +55,25 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
     found.rollouts(bench.step(GROUPS), {})
     found.diagnosis({"step": 1}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("rewards", "judged", "std"),
+    [
+        ([0.1, 0.7], [True, True], 0.3),  # half their distance
+        ([0.1, 0.7], [True, False], 0.0),  # one row is left
+        ([0.1, 0.7], [False, False], None),
+    ],
+)
+def test_the_spread_of_rewards_is_that_of_judged_rows_and_absent_without_any(
+    rewards: list[float], judged: list[bool], std: float | None
+) -> None:
+    step = Bench("grpo").step(GROUPS)
+    rows = torch.arange(len(rewards)) % len(step.batch.rewards_B)
+    assert len(rows.unique()) == len(rows), "the toy step has too few rows"
+    usable = torch.zeros_like(step.batch.judged_B)
+    usable[rows] = torch.tensor(judged)
+    filled = step.batch.rewards_B.clone()
+    filled[rows] = torch.tensor(rewards, dtype=filled.dtype)
+    found = batch_metrics(replace(step.batch, rewards_B=filled, judged_B=usable), step.groups, step.credit)
+    assert found.get("reward/std") == (None if std is None else pytest.approx(std, abs=1e-7 if std else 0))

@@ -159,18 +159,6 @@ def learning(comparison: Comparison) -> dict[str, list[Picture]]:
             ),
             _lines(
                 comparison,
-                f"test-{axis}",
-                "pass@1 on test problems, macro",
-                label,
-                partial(curves.tested, axis=axis),
-                percent=True,
-                points=True,
-            ),
-        ]
-        pictures.insert(
-            1,
-            _lines(
-                comparison,
                 f"curve-{axis}",
                 "pass@1 on a few test problems, macro",
                 label,
@@ -179,7 +167,16 @@ def learning(comparison: Comparison) -> dict[str, list[Picture]]:
                 points=True,
                 remark=FEW,
             ),
-        )
+            _lines(
+                comparison,
+                f"test-{axis}",
+                "pass@1 on test problems, macro",
+                label,
+                partial(curves.tested, axis=axis),
+                percent=True,
+                points=True,
+            ),
+        ]
         found[axis] = [picture for picture in pictures if picture is not None]
     return {axis: pictures for axis, pictures in found.items() if pictures}
 

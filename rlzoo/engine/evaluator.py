@@ -25,7 +25,7 @@ from rlzoo.engine.verification import open_pool
 from rlzoo.runs.evaluation import Attempt, Evaluation
 from rlzoo.types import Group, Problem
 
-Asked = Literal["test", "validation", "curve"]
+EvalSplit = Literal["test", "validation", "curve"]
 """Which problems: all of the test, all of the validation, or the first few of the test with one response each."""
 
 
@@ -36,10 +36,10 @@ class Evaluator:
         self.config = config
         self.asker = asker
         self.sources = sources
-        self._suites: dict[Asked, list[Problem]] = {}
-        self._fingerprints: dict[Asked, str] = {}
+        self._suites: dict[EvalSplit, list[Problem]] = {}
+        self._fingerprints: dict[EvalSplit, str] = {}
 
-    def problems(self, asked: Asked) -> list[Problem]:
+    def problems(self, asked: EvalSplit) -> list[Problem]:
         settings = self.config.eval
         if asked not in self._suites:
             per_level = {
@@ -51,19 +51,16 @@ class Evaluator:
             self._suites[asked] = suite(self.sources, _split(asked), per_level, fits)
         return self._suites[asked]
 
-    def run(self, asked: Asked, step: int) -> tuple[Evaluation, list[Group]]:
+    def run(self, asked: EvalSplit, step: int) -> tuple[Evaluation, list[Group]]:
         """Every problem with the statuses, answers and lengths of its responses; and the responses themselves."""
         started = time.monotonic()
         settings = self.config.eval
         samples = settings.samples if asked == "test" else 1
         problems = self.problems(asked)
 
-        def keys(
-            i: int,
-        ) -> list[int]:  # those of the test for a curve, so that its points can be read off whole tests too
-            return [
-                row_key("eval", _split(asked), self.config.seed, problems[i].id, sample) for sample in range(samples)
-            ]
+        def keys(i: int) -> list[int]:
+            split = _split(asked)  # a curve has the test's noise, so that whole tests hold its points too
+            return [row_key("eval", split, self.config.seed, problems[i].id, sample) for sample in range(samples)]
 
         groups = self.asker.ask(problems, keys, Decoding.of(settings, self.config.sampling))
         found = Evaluation(
@@ -81,7 +78,7 @@ class Evaluator:
         )
         return found, groups
 
-    def _fingerprint(self, asked: Asked) -> str:
+    def _fingerprint(self, asked: EvalSplit) -> str:
         """Changes with all that is asked, and with all that judges the responses."""
         if asked not in self._fingerprints:
             told = [digest(p.id, p.messages, p.answer, unplaced(p.verifier), p.metadata) for p in self.problems(asked)]
@@ -89,7 +86,7 @@ class Evaluator:
         return self._fingerprints[asked]
 
 
-def _split(asked: Asked) -> Split:
+def _split(asked: EvalSplit) -> Split:
     return "validation" if asked == "validation" else "test"
 
 

@@ -182,7 +182,6 @@ def open_parts(
     stack.callback(trackers.close)
     recorder = Recorder(config, run, ranks, reporter, tokenizer, trackers)
     asker = Asker(sampler, renderer, pool, ranks)
-    evaluator = Evaluator(config, supply.tested, asker)
     collector = Collector(config, objective, plan.domains, mixer, asker, scorer, recorder, clock)
     diagnostics = Diagnostics(config, learner, asker, recorder, clock)
     spent = Spent(parameters=store.policy.num_parameters)
@@ -206,7 +205,7 @@ def open_parts(
         scorer=scorer,
         learner=learner,
         diagnostics=diagnostics,
-        evaluator=evaluator,
+        evaluator=Evaluator(config, supply.tested, asker),
         recorder=recorder,
         saver=saver,
         spent=spent,

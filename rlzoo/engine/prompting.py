@@ -30,7 +30,11 @@ def asked_of(config: RunConfig, supply: Supply) -> list[Asked]:
     """The splits that a run of `config` will ask, by their sources."""
     evaluation = config.eval
     asked: list[Asked] = [(supply.training, "train")]
-    asked += [(supply.tested, "test")] if evaluation.at_start or evaluation.at_end or evaluation.every else []
+    asked += (
+        [(supply.tested, "test")]
+        if any((evaluation.at_start, evaluation.at_end, evaluation.every, evaluation.curve))
+        else []
+    )
     asked += [(supply.tested, "validation")] if evaluation.validation_every else []
     return asked
 

@@ -23,8 +23,9 @@ def batch_metrics(
         if bool(rows.any()):
             metrics[f"reward/{domain}"] = mean(batch.rewards_B, rows)
             metrics[f"correct/{domain}"] = mean(batch.correct_B, rows)
-    rewards = batch.rewards_B[usable].double()
-    metrics["reward/std"] = float(rewards.std(correction=0)) if len(rewards) else 0.0
+    if bool(usable.any()):
+        rewards = batch.rewards_B[usable].double()
+        metrics["reward/std"] = float(rewards.std(correction=0))
     for name, added_B in (shaping or {}).items():
         metrics[f"shaping/{name}"] = mean(added_B, usable)
     metrics |= _by_domain(groups)

@@ -15,7 +15,7 @@ from rlzoo.data.source import descriptions
 from rlzoo.engine import provenance
 from rlzoo.engine.budget import passes_a_point
 from rlzoo.engine.clock import Stop
-from rlzoo.engine.evaluator import Asked
+from rlzoo.engine.evaluator import EvalSplit
 from rlzoo.engine.opening import Collaborators, open_folder, open_parts
 from rlzoo.engine.plan import make_plan
 from rlzoo.engine.ranks import join_ranks
@@ -167,12 +167,12 @@ class Trainer:
         if due:
             saver.save()
 
-    def _recorded(self, asked: Asked) -> bool:
+    def _recorded(self, asked: EvalSplit) -> bool:
         """Whether the step at hand has been evaluated so already."""
         parts, at = self.parts, (asked, self.spent.steps)
         return parts.ranks.decide(lambda: at in {(found.split, found.step) for found in parts.run.evaluations()})
 
-    def evaluate(self, asked: Asked) -> Evaluation | None:
+    def evaluate(self, asked: EvalSplit) -> Evaluation | None:
         """An evaluation; None, with a warning, where the data hold nothing out for it."""
         parts = self.parts
         if not parts.evaluator.problems(asked):
