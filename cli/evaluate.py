@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -29,6 +32,10 @@ PerLevel = Annotated[
     int | None, typer.Option("--per-level", metavar="N", help="Problems of each level of each domain.")
 ]
 Split = Annotated[Literal["test", "validation"], typer.Option("--split", help="Which problems.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FOLDER", help="Also keep it with its responses: `rlzoo show FOLDER --eval`."),
+]
 Temperature = Annotated[
     float | None, typer.Option("--temperature", metavar="T", help="Same as --set eval.temperature=T.")
 ]
@@ -54,6 +61,7 @@ def command(
     file: options.File = None,
     sets: options.Sets = None,
     data: options.Data = None,
+    out: Out = None,
     json: options.Json = False,
 ) -> None:
     """Test a model or a run: pass@k and maj@n with standard errors.
@@ -80,11 +88,34 @@ def command(
     from rlzoo.engine import evaluator  # last: it loads torch, and a wrong request should be answered at once
 
     reporter = watch.RunLines(config, Path(subject.model))
-    found = evaluator.evaluate(subject.model, config, split=split, reporter=reporter)
+    with _new_folder(out):
+        found = evaluator.evaluate(subject.model, config, split=split, reporter=reporter, out=out)
     if json:
         console.print_json({"model": subject.model, **tables.scores_as_data(found), "record": found.as_record()})
     else:
         console.print_scores(found, subject.model)
+        if out is not None:
+            console.hint(f"Its responses are in {out}: rlzoo show {quote(str(out))} --eval")
+
+
+@contextmanager
+def _new_folder(out: Path | None) -> Iterator[None]:
+    """`out` is there within, and gone again where nothing came of it."""
+    if out is None:
+        yield
+        return
+    try:
+        if out.is_dir() and any(out.iterdir()):
+            raise UsageError(f"{str(out)!r} holds files already, which are kept. Give --out a new folder.")
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{str(out)!r} cannot be made: {error.strerror or error}. Give another --out.") from error
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # something is in it
+            out.rmdir()
+        raise
 
 
 def find(target: str, step: int | None) -> TestedModel:

@@ -67,6 +67,29 @@ def test_train_show_and_eval(model: Path, capsys: pytest.CaptureFixture[str]) ->
     )  # same suite, same noise: same answers
 
 
+def test_an_evaluation_is_kept_with_its_responses_where_asked(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--samples", "2", "--per-level", "1", "--set", "threads=1"]
+    assert main.run(["eval", str(model), "--out", "kept", "--json", *small]) == 0
+    told = json.loads(capsys.readouterr().out)["record"]
+    kept = RunDir(Path("kept"))
+    assert [found.as_record() for found in kept.evaluations()] == [told]
+    rows = kept.answers("test", 0)
+    assert [row["status"] for row in rows] == [each for problem in told["problems"] for each in problem["status"]]
+    assert main.run(["show", "kept", "--eval", "--limit", "0"]) == 0
+    assert capsys.readouterr().out.count("  response ") == len(rows) == 2 * len(told["problems"])
+    assert main.run(["runs", "."]) == 0
+    assert "kept" in capsys.readouterr().out
+
+    assert main.run(["eval", str(model), "--out", "kept", *small]) == 2
+    assert "'kept' holds files already" in capsys.readouterr().err
+    assert [found.as_record() for found in kept.evaluations()] == [told]
+    assert main.run(["eval", "nowhere", "--out", "empty", *small]) == 2
+    assert not Path("empty").exists()
+    Path("file").write_text("")
+    assert main.run(["eval", str(model), "--out", "file/below", *small]) == 2
+    assert "Give another --out" in capsys.readouterr().err
+
+
 def test_a_taken_folder_is_refused_and_a_finished_run_may_be_resumed(
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

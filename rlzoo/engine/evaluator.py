@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Literal
 
+from rlzoo import configure
 from rlzoo.anchoring import unplaced
 from rlzoo.config import CURVE_PER_LEVEL, RunConfig
 from rlzoo.data.mixing import suite
@@ -16,6 +18,7 @@ from rlzoo.engine.isolation import find_isolation
 from rlzoo.engine.model.loading import frozen_store, load_tokenizer
 from rlzoo.engine.prompting import measure, open_renderer
 from rlzoo.engine.ranks import Ranks
+from rlzoo.engine.record import TokenTexts, write_evaluation
 from rlzoo.engine.reporting import Reporter
 from rlzoo.engine.sampling.base import Decoding
 from rlzoo.engine.sampling.choice import open_sampler
@@ -23,6 +26,7 @@ from rlzoo.engine.sampling.noise import row_key
 from rlzoo.engine.supply import build_supply
 from rlzoo.engine.verification import open_pool
 from rlzoo.runs.evaluation import Attempt, Evaluation
+from rlzoo.runs.folder import RunDir, write_text
 from rlzoo.types import Group, Problem
 
 EvalSplit = Literal["test", "validation", "curve"]
@@ -91,9 +95,17 @@ def _split(asked: EvalSplit) -> Split:
 
 
 def evaluate(
-    model: str, config: RunConfig, *, split: Literal["test", "validation"] = "test", reporter: Reporter
+    model: str,
+    config: RunConfig,
+    *,
+    split: Literal["test", "validation"] = "test",
+    reporter: Reporter,
+    out: Path | None = None,
 ) -> Evaluation:
-    """Load a model and answer the suite of `config` with it, as if at step 0."""
+    """Load a model and answer the suite of `config` with it, as if at step 0.
+
+    out: a new folder for its record and its responses, laid out as a run that made no step.
+    """
     config = config.model_copy(update={"model": config.model.model_copy(update={"path": model, "jitter": 0.0})})
     reporter.stage("load")
     weights, tokenizer = frozen_store(config), load_tokenizer(model)
@@ -104,7 +116,13 @@ def evaluate(
         sampler = open_sampler(config, tokenizer, weights, stack)
         reporter.stage("evaluate")
         pool = stack.enter_context(open_pool(config.verifier, find_isolation(config.verifier, sources)))
-        return Evaluator(config, sources, Asker(sampler, renderer, pool, Ranks())).run(split, 0)[0]
+        found, groups = Evaluator(config, sources, Asker(sampler, renderer, pool, Ranks())).run(split, 0)
+    if out is not None:
+        run = RunDir(out)
+        write_text(run.path / "config.yaml", configure.to_yaml(config))
+        write_evaluation(run, found, groups, TokenTexts(tokenizer))
+        run.write_status("done", step=0)
+    return found
 
 
 def _attempt(group: Group) -> Attempt:

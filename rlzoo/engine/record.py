@@ -9,6 +9,8 @@ import pyarrow as pa
 from torch import Tensor
 
 from rlzoo import functional as F
+from rlzoo.runs.evaluation import Evaluation
+from rlzoo.runs.folder import RunDir, append_line
 from rlzoo.types import Credit, Group, RolloutBatch
 
 
@@ -134,6 +136,12 @@ def answers_table(groups: Sequence[Group], step: int, texts: TokenTexts) -> pa.T
             "truncated": [r.truncated for r in rollouts],
         }
     )
+
+
+def write_evaluation(run: RunDir, found: Evaluation, groups: Sequence[Group], texts: TokenTexts) -> None:
+    """Its responses, and then its line of evals.jsonl: one without the other was cut off, and is made again."""
+    run.write_answers(found.split, found.step, answers_table(groups, found.step, texts))
+    append_line(run.evals_file, found.as_record())
 
 
 def _responses(groups: Sequence[Group], step: int, texts: TokenTexts) -> dict[str, Any]:

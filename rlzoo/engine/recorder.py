@@ -11,7 +11,7 @@ from rlzoo import trouble
 from rlzoo.config import RunConfig
 from rlzoo.engine.budget import Spent
 from rlzoo.engine.ranks import Ranks
-from rlzoo.engine.record import TokenTexts, answers_table, batch_metrics, mean, rollout_table
+from rlzoo.engine.record import TokenTexts, batch_metrics, mean, rollout_table, write_evaluation
 from rlzoo.engine.reporting import Reporter
 from rlzoo.engine.reward import shaping_parts
 from rlzoo.engine.step import Step
@@ -91,10 +91,8 @@ class Recorder:
             self.run.write_arrays(record["step"], arrays)
 
     def evaluation(self, found: Evaluation, groups: Sequence[Group]) -> None:
-        """Its responses, and then its line of evals.jsonl: one without the other was cut off, and is made again."""
         if self.ranks.first:
-            self.run.write_answers(found.split, found.step, answers_table(groups, found.step, self.texts))
-            append_line(self.run.evals_file, found.as_record())
+            write_evaluation(self.run, found, groups, self.texts)
         self.reporter.evaluated(found)
 
     def warn_once(self, warnings: Sequence[str]) -> None:
