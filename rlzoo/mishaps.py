@@ -32,6 +32,7 @@ _DOING = {
     "save": "saving",
 }
 """Stages of a run, in words."""
+_LOADING = ("model.path", "model.dtype", "verifier.workers")
 _DECODING = ("sampling.max_rows", "sampling.max_response", "sampling.max_prompt")
 _TRAINING = ("learner.tokens_per_microbatch", "learner.logit_elements", "sampling.max_response")
 
@@ -86,11 +87,11 @@ def _full(error: BaseException, while_doing: str) -> str:
 
 
 def _memory(error: BaseException, while_doing: str, config: RunConfig | None, stage: str) -> str:
-    names = _DECODING if stage in ("sample", "evaluate") else _TRAINING
+    names = {"load": _LOADING, "sample": _DECODING, "evaluate": _DECODING}.get(stage, _TRAINING)
     said = _first_line(error)
     return (
         f"memory ran out{while_doing}{f': {said}' if said else ''}. What takes it is set by {', '.join(_now(config, name) for name in names[:2])} "
-        f"and {_now(config, names[2])}: start a run with less of them, or go on where more memory is free."
+        f"and {_now(config, names[2])}: start a run with smaller ones, or go on where more memory is free."
     )
 
 

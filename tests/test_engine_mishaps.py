@@ -120,6 +120,18 @@ def test_memory_that_ran_out_names_what_takes_it(
     completes(tmp_path / "run", config, whole)
 
 
+def test_memory_that_runs_out_as_a_model_is_read(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_out(*args: object, **more: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 14.00 GiB.")
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", give_out)
+    with pytest.raises(MachineFault, match=r"memory ran out while loading the model: .*14\.00 GiB") as fault:
+        train(config, tmp_path / "run")
+    assert all(f"{name} (now " in str(fault.value) for name in ("model.path", "model.dtype", "verifier.workers"))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux alone")
 @pytest.mark.parametrize("want", [lambda: torch.zeros(2**33), lambda: bytearray(2**35)], ids=["torch", "python"])
 def test_memory_that_the_machine_refuses(

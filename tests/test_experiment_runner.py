@@ -77,6 +77,13 @@ def go(runs: list[Run], tmp_path: Path, stage: Stage, tell: Callable[[str, Run],
     return Runner(runs, tmp_path, stage, tell, poll_s=0.0).run()
 
 
+def test_a_damaged_record_of_the_start_is_no_record_of_it(tmp_path: Path) -> None:
+    planned = comparison(tmp_path, "grpo", "cepo")[0].planned
+    workspace.prepare(tmp_path, planned, None)
+    workspace.run_of(tmp_path, planned.name).evals_file.write_text('{"step": 0, "spl\n{"step": 0}\n')
+    assert workspace.start_of(tmp_path, planned) is None
+
+
 def test_one_evaluation_a_seed_and_no_more_runs_than_slots(tmp_path: Path) -> None:
     runs, stage, told = comparison(tmp_path, "grpo", "cepo", "mcpo-mastery"), Stage(2), []
     assert go(runs, tmp_path, stage, lambda event, run: told.append((event, run.planned.name))) == []

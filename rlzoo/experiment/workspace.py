@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlzoo import configure
-from rlzoo.errors import RunConflict
+from rlzoo.errors import DataError, RunConflict
 from rlzoo.experiment.design import Experiment, PlannedRun
 from rlzoo.runs.comparison import SPEC, read_spec, run_of
 from rlzoo.runs.evaluation import Evaluation
@@ -122,8 +122,9 @@ def _share_answers(folder: Path, start: Evaluation, run: RunDir) -> None:
 
 
 def start_of(folder: Path, planned: PlannedRun) -> Evaluation | None:
-    """The run's own evaluation at step 0, if it has been recorded."""
-    for found in run_of(folder, planned.name).evaluations():
-        if found.step == 0 and found.split == "test":
-            return found
-    return None
+    """The run's own evaluation at step 0, if it has been recorded and can be read."""
+    try:
+        evaluations = run_of(folder, planned.name).evaluations()
+    except DataError:  # its resumption mends or refuses it
+        return None
+    return next((found for found in evaluations if found.step == 0 and found.split == "test"), None)

@@ -14,6 +14,7 @@ from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.suitability import check_kind, check_policy
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.errors import ModelError, RlzooError, UnfitModel
+from rlzoo.mishaps import machine_fault
 
 
 def locate(path: str) -> str:
@@ -104,6 +105,8 @@ def load_policy(config: RunConfig, *, path: str | None = None, masters: bool = F
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        if fault := machine_fault(error, config, "load"):
+            raise fault from error
         raise ModelError(f"model {named!r} cannot be loaded: {_first_line(error)}") from error
     if path is None and config.model.jitter:
         _jitter(model, config.model.jitter, config.seed)
