@@ -12,6 +12,7 @@ import typer
 
 from rlzoo.cli import faults, folders, options, plain
 from rlzoo.errors import CheckpointError, RlzooError, RunError, UsageError
+from rlzoo.signals import terminated_like_ctrl_c
 
 if TYPE_CHECKING:
     from rlzoo.config import RunConfig
@@ -65,7 +66,8 @@ def command(
     made = out is None
     out = out or new_folder(config)
     try:
-        _train(config, out, resume=resume, overwrite=overwrite, json=json)
+        with terminated_like_ctrl_c():  # while packages are loaded, too
+            _train(config, out, resume=resume, overwrite=overwrite, json=json)
     finally:
         if made and out.is_dir() and not any(out.iterdir()):
             out.rmdir()  # refused before anything was written

@@ -44,11 +44,13 @@ class RunProgress:
         self.rollouts_per_step = rollouts_per_step
         self.step = 0
         self.history: list[Mapping[str, float]] = []
+        self.trouble = trouble.Watch()
         self._fractions: list[float] = []
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         self.step = step
         self.history.append(metrics)
+        self.trouble.add(metrics)
         self._fractions.append(self._spent(step, metrics))
 
     def _spent(self, step: int, metrics: Mapping[str, float]) -> float:
@@ -135,7 +137,7 @@ class RunLines:
 
     def _tell_trouble(self) -> None:
         """A line when something comes to stand in the way of learning, and one when it is over."""
-        standing = {trouble.kind(told): told for told in trouble.standing(self.progress.history)}
+        standing = self.progress.trouble.standing()
         for kind, told in standing.items():
             if kind not in self.standing:
                 self.warn(told)
@@ -221,7 +223,7 @@ class View:
         parts: list[RenderableType] = [self._clock()]
         if self.progress.history:
             parts += [self._domains(), self._learning(self.progress.history[-1])]
-            parts += [console.safe(f"warning: {told}", "yellow") for told in trouble.standing(self.progress.history)]
+            parts += [console.safe(f"warning: {told}", "yellow") for told in self.progress.trouble.standing().values()]
         return Group(*parts)
 
     def _clock(self) -> RenderableType:

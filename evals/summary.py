@@ -20,7 +20,7 @@ from rlzoo.evals.tables import Change
 from rlzoo.evals.validity import collapse
 from rlzoo.runs.comparison import AXES
 from rlzoo.runs.folder import RunDir
-from rlzoo.runs.lock import is_held
+from rlzoo.runs.lock import is_held, place
 from rlzoo.text import without_particulars
 
 LOOKED_AT = 50
@@ -63,6 +63,8 @@ class RunSummary:
     changes: Sequence[Change] = ()
     """From the first evaluation to the newest, by domain and over domains; empty unless there are two of the same problems."""
     first_tested: int = 0
+    host: str = ""
+    """Where it was last written, if that is not here."""
 
     def as_data(self) -> dict[str, Any]:
         """Fractions and not percent."""
@@ -100,7 +102,8 @@ def of(record: Record) -> RunSummary:
         model=str(record.settings.get("model.path", "?")),
         seed=record.seed,
         state=status.state,
-        abandoned=status.state == "running" and is_held(record.run.path) is False,
+        abandoned=status.state == "running" and status.place == place() and is_held(record.run.path) is False,
+        host="" if status.place == place() else status.place.partition(" ")[0],
         reason=status.reason,
         step=max(record.steps, status.step or 0),
         spent={
@@ -131,6 +134,8 @@ def state(found: RunSummary, path: str) -> str:
     again = f"`rlzoo train --resume --out {shlex.quote(path)}` goes on"
     if found.abandoned:
         return f"{words}; but no process of this machine trains it, so it was killed. {again}"
+    if found.state == "running" and found.host:
+        return f"{words}, on {found.host}"
     if found.state in ("failed", "interrupted"):
         return f"{words}: {found.reason}. {again}" if found.reason else f"{words}. {again}"
     return words

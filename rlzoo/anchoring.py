@@ -26,7 +26,10 @@ def anchored(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(made.get("objective"), str):
         made["objective"] = attribute(made["objective"], folder)
     if isinstance(made.get("verifier"), Mapping):
-        made["verifier"] = {attribute(name, folder): value for name, value in made["verifier"].items()}
+        made["verifier"] = {
+            attribute(name, folder) if isinstance(name, str) else name: value
+            for name, value in made["verifier"].items()
+        }
     return made
 
 
@@ -57,9 +60,17 @@ def attribute(text: str, folder: Path) -> str:
 
 def unplaced(name: str) -> str:
     """A name for fingerprints: where a file lies changes nothing that it holds."""
-    return PurePath(name).name if name.rpartition(":")[0].endswith(".py") else name
+    return PurePath(name).name if name.partition(":")[0].endswith(".py") else name
 
 
 def _placed(path: str, folder: Path) -> str:
-    whole = folder / Path(path).expanduser()
+    whole = folder / expanded(path)
     return os.path.abspath(whole) if whole.exists() else path
+
+
+def expanded(path: str) -> Path:
+    """With `~` as the home it stands for; as it is where it stands for none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # nobody of that name
+        return Path(path)

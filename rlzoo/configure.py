@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rlzoo import registry
-from rlzoo.anchoring import anchored
+from rlzoo.anchoring import anchored, attribute
 from rlzoo.config import RunConfig, VerificationConfig
 from rlzoo.errors import ConfigError, UnknownName, did_you_mean
 from rlzoo.settings import VerifierConfig
@@ -74,7 +74,7 @@ _Loader.add_implicit_resolver(
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
-    """`a.b=c` as a nested mapping; the value is read as YAML."""
+    """`a.b=c` as a nested mapping; the value is read as YAML, and a path in it from the present folder."""
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
@@ -86,7 +86,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
     for key in reversed(keys):
         nested = {key: nested}
     assert isinstance(nested, dict)
-    return nested
+    return anchored(nested, Path.cwd())
 
 
 def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,9 +98,18 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
             value = {"name": value}
         if key == "objective" and isinstance(below, Mapping) and isinstance(value, Mapping):
             # Settings of another objective mean nothing to this one.
-            below = below if value.get("name", below.get("name")) == below.get("name") else None
+            below = below if _same(value.get("name", below.get("name")), below.get("name")) else None
         merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two names are of one objective; of a file that holds one, the class need not be said."""
+    if one == other or not (isinstance(one, str) and isinstance(other, str)):
+        return bool(one == other)
+    return (one.endswith(".py") and other.startswith(f"{one}:")) or (
+        other.endswith(".py") and one.startswith(f"{other}:")
+    )
 
 
 def load(
@@ -118,7 +127,7 @@ def load(
     if file is not None:
         data = merge(data, anchored(read_file(file), Path(file).parent))
     if algo is not None:
-        data = merge(data, {"objective": {"name": registry.only_objective(algo) if algo.endswith(".py") else algo}})
+        data = merge(data, {"objective": {"name": attribute(algo, Path.cwd())}})
     for text in assignments:
         data = merge(data, parse_assignment(text))
     return validate(anchored(data, Path.cwd()))

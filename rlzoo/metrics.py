@@ -56,7 +56,7 @@ GLOSSARY: tuple[Metric, ...] = (
     Metric("coupled/<term>", "loss", "a loss over rows that see each other, before its coefficient, mean over updates"),
     Metric("anchors/<term>", "rows", "rows that the coupled loss ran over, mean over updates"),
     Metric("credit/advantage_abs", "-", "mean absolute advantage over counted tokens"),
-    Metric("credit/groups", "prompts", "prompts with an advantage other than 0 at a counted token"),
+    Metric("credit/groups", "prompts", "prompts with a loss weight other than 0 at a counted token"),
     Metric("grad/norm", "-", "gradient norm before clipping, mean over updates"),
     Metric("grad/nonfinite", "updates", "updates left out because a loss or gradient was not finite"),
     Metric("rows/trained", "0-1", "share of rollouts that went through forward and backward"),

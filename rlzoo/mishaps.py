@@ -19,7 +19,12 @@ _OUT_OF_REACH = frozenset(
 """Not that a file is missing: that may be the mistake of whoever wrote its name."""
 _FULL_TEXTS = (*(f"(os error {number})" for number in _FULL), "inline_container.cc", "PytorchStreamWriter")
 """Of libraries whose errors carry no number: safetensors, and torch's writer, which fails where its file does."""
-_MEMORY_TEXTS = ("can't allocate memory", "CUDA out of memory", "not enough memory", "can't start new thread")
+_MEMORY_TEXTS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA out of memory",
+    "can't start new thread",
+)
 _DOING = {
     "load": "loading the model",
     "sample": "sampling",
@@ -70,7 +75,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _says(error: BaseException, texts: tuple[str, ...]) -> bool:

@@ -30,10 +30,14 @@ def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
 
 @contextmanager
 def terminated_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, which Slurm and Kubernetes send, raises KeyboardInterrupt within."""
+    """SIGTERM, which Slurm and Kubernetes send, raises KeyboardInterrupt within. SIGUSR1, which asks for a checkpoint, waits for steps."""
 
     def ask(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    with handled({signal.SIGTERM: ask}):
+    with handled({signal.SIGTERM: ask, signal.SIGUSR1: _later}):
         yield
+
+
+def _later(number: int, frame: FrameType | None) -> None:
+    """Outside steps there is nothing new to save."""

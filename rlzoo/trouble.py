@@ -6,7 +6,7 @@ report all ask here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 PATIENCE = 3
 """Steps in a row; a single one may be chance."""
@@ -15,55 +15,39 @@ TRUNCATED = 0.5
 
 Step = Mapping[str, float]
 
-
-def _equal(step: Step) -> str:
-    if step.get("reward/std") != 0:
-        return ""
-    return f"all rewards are {step.get('reward/mean', 0):g}, so no response is better than another; use easier or harder problems, or look at the verdicts"
+EQUAL, UNTRAINED, CUT, ONE_GROUP, UNMIXED = "equal rewards", "untrained", "cut", "one group", "unmixed "
 
 
-def _untrained(step: Step) -> str:
-    if step.get("rows/trained") != 0:
-        return ""
-    return "no token is in the loss, so the weights stay as they are; look at groups/mixed, and at what the objective keeps"
+class Watch:
+    """How long each state has stood, counted as steps come."""
 
+    def __init__(self, history: Iterable[Step] = ()) -> None:
+        self._lasted: dict[str, int] = {}
+        self._said: dict[str, str] = {}
+        for step in history:
+            self.add(step)
 
-def _truncated(step: Step) -> str:
-    share = step.get("length/truncated", 0.0)
-    if share <= TRUNCATED:
-        return ""
-    return f"{share:.0%} of responses are cut at the limit; raise sampling.max_response, or ask for shorter answers"
+    def add(self, step: Step) -> None:
+        """The next step's metrics."""
+        self._said = _states(step)
+        self._lasted = {kind: self._lasted.get(kind, 0) + 1 for kind in self._said}
 
-
-def _one_group(step: Step) -> str:
-    if step.get("credit/groups") != 1:
-        return ""
-    return "the gradient comes from a single group; raise sampling.prompts_per_step or sampling.group_size"
-
-
-def _domains(step: Step) -> list[str]:
-    """Domains none of whose groups is mixed."""
-    return [name.removeprefix("mixed/") for name, share in step.items() if name.startswith("mixed/") and share == 0]
-
-
-def _unmixed(domain: str) -> Callable[[Step], str]:
-    def rule(step: Step) -> str:
-        if domain not in _domains(step):
-            return ""
-        return f"no group of {domain} has both better and worse responses, so nothing is learned from it; use other levels of it, or larger groups"
-
-    return rule
+    def standing(self) -> dict[str, str]:
+        """What stands by now, a sentence for each kind: how long, what, and what to do. A cause stands for what follows from it."""
+        told = {
+            kind: f"for {self._lasted[kind]} steps: {text}"
+            for kind, text in self._said.items()
+            if self._lasted[kind] >= PATIENCE
+        }
+        for cause in (EQUAL, UNTRAINED):
+            if cause in told:
+                return {kind: told[kind] for kind in (cause, CUT) if kind in told}
+        return told
 
 
 def standing(history: Sequence[Step]) -> list[str]:
-    """What stands after these steps, a sentence each: how long, what, and what to do. A cause stands for what follows from it."""
-    if len(history) < PATIENCE:
-        return []
-    for rule in (_equal, _untrained):
-        if told := _told(history, rule):
-            return [told, *filter(None, [_told(history, _truncated)])]
-    rules = [_truncated, _one_group, *(_unmixed(domain) for domain in _domains(history[-1]))]
-    return [told for rule in rules if (told := _told(history, rule))]
+    """What stands after these steps, in words."""
+    return list(Watch(history).standing().values())
 
 
 def learned(history: Sequence[Step]) -> bool:
@@ -71,15 +55,31 @@ def learned(history: Sequence[Step]) -> bool:
     return any(step.get("grad/norm", 0.0) > 0 for step in history)
 
 
-def _told(history: Sequence[Step], rule: Callable[[Step], str]) -> str:
-    lasted = 0
-    for step in reversed(history):
-        if not rule(step):
-            break
-        lasted += 1
-    return f"for {lasted} steps: {rule(history[-1])}" if lasted >= PATIENCE else ""
-
-
-def kind(told: str) -> str:
-    """What stays of a sentence from step to step: it begins with how long, and holds figures."""
-    return "".join(letter for letter in told if not letter.isdigit())
+def _states(step: Step) -> dict[str, str]:
+    """The states that a step is in, by kind, and what is said of each."""
+    said = {}
+    if step.get("reward/std") == 0 and not step.get("grad/norm"):
+        said[EQUAL] = (
+            f"all rewards are {step.get('reward/mean', 0):g}, so no response is better than another; use easier or harder "
+            "problems, or look at the verdicts"
+        )
+    if step.get("rows/trained") == 0:
+        said[UNTRAINED] = (
+            "no token is in the loss, so the weights stay as they are; look at groups/mixed, and at what the objective keeps"
+        )
+    if (share := step.get("length/truncated", 0.0)) > TRUNCATED:
+        said[CUT] = (
+            f"{share:.0%} of responses are cut at the limit; raise sampling.max_response, or ask for shorter answers"
+        )
+    if step.get("credit/groups") == 1 and not any(name.startswith("coupled/") for name in step):
+        said[ONE_GROUP] = (
+            "the gradient comes from a single group; raise sampling.prompts_per_step or sampling.group_size"
+        )
+    for name, share in step.items():
+        if name.startswith("mixed/") and share == 0:
+            domain = name.removeprefix("mixed/")
+            said[UNMIXED + domain] = (
+                f"no group of {domain} has both better and worse responses, so nothing is learned from it; use other levels of it, "
+                "or larger groups"
+            )
+    return said

@@ -202,7 +202,7 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str, content: bytes, message:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path):
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(ConfigError, match="does not exist"):
         source(str(tmp_path / "no.jsonl"))
 
 

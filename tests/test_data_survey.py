@@ -184,7 +184,7 @@ def test_for_people_with_tokens(tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (["nowhere.jsonl"], 1, "does not exist"),
+        (["nowhere.jsonl"], 2, "does not exist"),
         ([str(DATA / "gsm8k.jsonl"), "--set", "colums.prompt=q"], 2, "did you mean 'columns'?"),
     ],
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from rlzoo.cli import main
 from rlzoo.engine.trainer import train
-from rlzoo.errors import ConfigError
+from rlzoo.errors import CheckpointError, ConfigError
 from rlzoo.runs.folder import RunDir
 from rlzoo.runs.identity import settings_digest
 from tests.support import as_flags, final_weights, small_config, without_times
@@ -41,6 +42,24 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     run = RunDir(tmp_path_factory.mktemp("finished") / "run")
     train(small_config(*QUIET, steps=2), run.path)
     return run
+
+
+def test_a_damaged_record_is_mended_on_the_way(finished: RunDir, tmp_path: Path) -> None:
+    run = RunDir(Path(shutil.copytree(finished.path, tmp_path / "run")))
+    lines = run.metrics_file.read_text().splitlines(keepends=True)
+    run.metrics_file.write_text("{\n" + lines[1])
+    assert train(small_config(*QUIET, steps=3), run.path, resume=True).step == 3
+    assert [line["step"] for line in run.metrics()] == [1, 2, 3]
+    assert run.config().budget.limits() == {"steps": 3}
+
+
+def test_a_run_that_cannot_be_loaded_keeps_its_settings(finished: RunDir, tmp_path: Path) -> None:
+    run = RunDir(Path(shutil.copytree(finished.path, tmp_path / "run")))
+    before = (run.path / "config.yaml").read_bytes()
+    (run.checkpoint(2) / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError):
+        train(small_config(*QUIET, steps=3), run.path, resume=True)
+    assert (run.path / "config.yaml").read_bytes() == before
 
 
 def test_its_own_budget_asks_for_nothing(finished: RunDir) -> None:

@@ -202,6 +202,28 @@ def test_records_are_mended_from_the_checkpoint(harm: Callable[[Path], object], 
     assert repair.rewind(run, 3, run.checkpoint(3) / checkpoint.RECORDS) == [], "all is mended"
 
 
+@pytest.mark.parametrize("harm", [shorten, blank, nul, Path.unlink], ids=lambda harm: harm.__name__)
+def test_a_save_takes_old_lines_from_the_save_before(
+    harm: Callable[[Path], object], saved: Path, tmp_path: Path
+) -> None:
+    """What is damaged between two saves is in the second one whole; only lines that are new are read."""
+    run = cut(saved, tmp_path / "run")
+    before, text = run.checkpoint(3) / checkpoint.RECORDS, run.metrics_file.read_text()
+    for name, new in ((run.metrics_file, text), (run.evals_file, run.evals_file.read_text())):
+        assert new.startswith((before / name.name).read_text())
+    repair.keep(run, tmp_path / "sound", {}, before)
+    assert (tmp_path / "sound" / "metrics.jsonl").read_text() == text
+    for file in (run.metrics_file, run.evals_file):
+        harm(file)
+    late = text.splitlines(keepends=True)[-1].replace('"step":4', '"step":9').replace('"step": 4', '"step": 9')
+    with run.metrics_file.open("a") as out:
+        out.write("\n" + late)
+    repair.keep(run, tmp_path / "kept", {}, before)
+    steps = [line["step"] for _, line in repair.whole(tmp_path / "kept" / "metrics.jsonl")]
+    assert steps[:3] == [1, 2, 3] and sorted(set(steps)) == steps
+    assert (tmp_path / "kept" / "evals.jsonl").read_text().startswith((before / "evals.jsonl").read_text())
+
+
 def test_lost_rollouts_are_named(every: RunConfig, saved: Path, tmp_path: Path) -> None:
     run = cut(saved, tmp_path / "run")
     run.rollouts_file(1).unlink()

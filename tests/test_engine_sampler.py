@@ -18,7 +18,7 @@ from rlzoo.engine.sampling import noise
 from rlzoo.engine.sampling.base import Decoding, Request, end_tokens
 from rlzoo.engine.sampling.noise import choose, row_key, uniforms
 from rlzoo.engine.sampling.transformers import TransformersSampler, truncate
-from rlzoo.errors import ConfigError, Diverged, ModelError
+from rlzoo.errors import ConfigError, Diverged, MachineFault, ModelError
 from rlzoo.laws.lab import toy_config, toy_policy, toy_tokenizer
 from rlzoo.types import Rollout
 
@@ -172,3 +172,15 @@ def test_weights_that_are_not_finite_sample_nothing(value: float):
 def test_a_learning_rate_that_could_only_destroy_is_refused(lr: str):
     with pytest.raises(ConfigError, match=r"learner\.lr"):
         configure.load(algo="grpo", assignments=[f"learner.lr={lr}"])
+
+
+def test_memory_that_runs_out_as_the_sampler_is_tried_says_nothing_of_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def give_out(*args: Any, **more: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    sampler = TransformersSampler(toy_config("grpo"), toy_tokenizer())
+    monkeypatch.setattr(sampler, "_decode", give_out)
+    with pytest.raises(MachineFault, match="memory ran out while sampling"):
+        sampler.publish(Replicated(toy_policy()), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,10 @@ def test_states_are_told_with_the_way_on(
         assert is_held(run.path) is True
         assert "running, step 12 of 12, 50 % of its sampled tokens\n" in told(capsys, run)[1]
     assert is_held(run.path) is False
+    status = run.path / "status.json"
+    status.write_text(status.read_text().replace(socket.gethostname(), "node7"))
+    said = told(capsys, run)[1]
+    assert "running, step 12 of 12, 50 % of its sampled tokens, on node7\n" in said and "killed" not in said
 
 
 def test_a_run_before_its_first_step_and_a_damaged_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

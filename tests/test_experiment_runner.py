@@ -10,6 +10,7 @@ import pytest
 from rlzoo.experiment import design, runner, workspace
 from rlzoo.experiment.design import ComparisonRequest
 from rlzoo.experiment.runner import Interrupted, Run, Runner
+from rlzoo.runs.comparison import run_of
 from rlzoo.runs.folder import RunDir, append_line
 from rlzoo.runs.identity import RunCode
 from tests.fake_runs import evaluation
@@ -80,7 +81,7 @@ def go(runs: list[Run], tmp_path: Path, stage: Stage, tell: Callable[[str, Run],
 def test_a_damaged_record_of_the_start_is_no_record_of_it(tmp_path: Path) -> None:
     planned = comparison(tmp_path, "grpo", "cepo")[0].planned
     workspace.prepare(tmp_path, planned, None)
-    workspace.run_of(tmp_path, planned.name).evals_file.write_text('{"step": 0, "spl\n{"step": 0}\n')
+    run_of(tmp_path, planned.name).evals_file.write_text('{"step": 0, "spl\n{"step": 0}\n')
     assert workspace.start_of(tmp_path, planned) is None
 
 

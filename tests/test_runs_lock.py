@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from rlzoo.engine.trainer import train
 from rlzoo.errors import RunConflict
 from rlzoo.runs.folder import RunDir
-from rlzoo.runs.lock import FolderLock
+from rlzoo.runs.lock import FolderLock, place
+from rlzoo.signals import terminated_like_ctrl_c
 from tests.support import small_config
 
 QUICK = ("eval.at_start=false", "eval.at_end=false")
@@ -49,3 +51,25 @@ def test_the_lock_ends_with_its_block_and_leaves_nothing(tmp_path: Path):
     with FolderLock(tmp_path) as third:
         third.take()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_can_be_locked_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(descriptor: int, kind: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with FolderLock(tmp_path) as lock:
+        lock.take()
+        assert lock.impossible
+
+
+def test_a_place_is_told_by_host_and_start():
+    assert place() == place()
+    assert place().split()[0] == socket.gethostname()
+
+
+def test_a_request_for_a_checkpoint_outside_steps_ends_nothing():
+    with terminated_like_ctrl_c():
+        signal.raise_signal(signal.SIGUSR1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)

@@ -21,7 +21,7 @@ WELL = {
     "mixed/maths": 0.5, "mixed/code": 0.25, "grad/norm": 1.0,
 }  # fmt: skip
 STATES = [
-    ({"reward/std": 0.0, "reward/mean": 0.0}, "all rewards are 0"),
+    ({"reward/std": 0.0, "reward/mean": 0.0, "grad/norm": 0.0}, "all rewards are 0"),
     ({"rows/trained": 0.0}, "no token is in the loss"),
     ({"length/truncated": 0.6}, "60% of responses are cut"),
     ({"credit/groups": 1.0}, "a single group"),
@@ -48,6 +48,7 @@ def test_a_cause_stands_for_what_follows_from_it() -> None:
     """Equal rewards: no group is mixed and nothing is trained. That responses are cut may be why, and is told beside it."""
     bad = WELL | {
         "reward/std": 0.0,
+        "grad/norm": 0.0,
         "rows/trained": 0.0,
         "mixed/maths": 0.0,
         "mixed/code": 0.0,
@@ -55,6 +56,26 @@ def test_a_cause_stands_for_what_follows_from_it() -> None:
     }
     told = trouble.standing([bad] * 3)
     assert [text.partition(": ")[2][:15] for text in told] == ["all rewards are", "100% of respons"]
+
+
+def test_equal_rewards_are_no_trouble_where_the_gradient_is_not_zero() -> None:
+    assert trouble.standing([WELL | {"reward/std": 0.0, "grad/norm": 0.7}] * 3) == []
+
+
+def test_a_single_group_is_no_trouble_beside_losses_in_the_batch() -> None:
+    assert trouble.standing([WELL | {"credit/groups": 1.0, "coupled/cross": 0.3}] * 3) == []
+
+
+def test_a_state_stays_itself_while_its_figures_change_and_domains_do_not_stand_for_each_other() -> None:
+    watch = trouble.Watch(
+        [WELL | {"reward/std": 0.0, "grad/norm": 0.0, "reward/mean": mean} for mean in (0.0, 0.5, 1.0)]
+    )
+    (kind,) = watch.standing()
+    watch.add(WELL | {"reward/std": 0.0, "grad/norm": 0.0, "reward/mean": 0.25})
+    assert watch.standing() == {kind: "for 4 steps: " + watch.standing()[kind].partition(": ")[2]}
+    assert "all rewards are 0.25" in watch.standing()[kind]
+    two = trouble.Watch([WELL | {"mixed/math1": 0.0, "mixed/math2": 0.0}] * 3).standing()
+    assert len(two) == 2 and [text.partition("group of ")[2][:5] for text in two.values()] == ["math1", "math2"]
 
 
 class Heard(Silent):

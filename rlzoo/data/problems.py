@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from rlzoo import anchoring, registry
+from rlzoo.anchoring import expanded
 from rlzoo.data import fields, hub, layouts, reading
 from rlzoo.data.choices import LETTER, Question, choice, options_shown
 from rlzoo.data.file_options import FileOptions
@@ -133,7 +134,7 @@ def load(wanted: FileOptions) -> Loaded:
 
 def _rows(wanted: FileOptions) -> Iterator[tuple[str | None, Numbered]]:
     """(the split that a file's name says, numbered row). Folders: their files by name, else what `datasets` makes of them."""
-    path = Path(wanted.path).expanduser()
+    path = expanded(wanted.path)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.is_file() and reading.readable(file))
         if any((path / name).is_file() for name in hub.SAVED) or not files:

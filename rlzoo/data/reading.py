@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlzoo.data.rowfaults import RowFault, short
-from rlzoo.errors import DataError
+from rlzoo.errors import ConfigError, DataError
 
 Row = Mapping[str, Any]
 Numbered = tuple[int, Row | RowFault]
@@ -19,10 +19,10 @@ LONGEST_LINE = 1 << 28
 
 
 def read(file: Path) -> Iterator[Numbered]:
-    """Rows of a file, one after another. DataError for what is no such file, or cannot be read at all."""
+    """Rows of a file, one after another. ConfigError where there is none, DataError where it cannot be read at all."""
     readers = _readers()
     if not file.is_file():
-        raise DataError(f"{file} does not exist. Give the path of a {', '.join(readers)} file.")
+        raise ConfigError(f"{file} does not exist. Give the path of a {', '.join(readers)} file.")
     if file.suffix not in readers:
         raise DataError(f"{file.name} ends in {file.suffix!r}, which is not read. Use one of {', '.join(readers)}.")
     yield from readers[file.suffix](file)

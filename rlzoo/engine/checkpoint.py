@@ -20,11 +20,18 @@ RECORDS = "trainer/records"
 
 
 def save(
-    run: RunDir, step: int, policy_model: Any, tokenizer: Any, state: Mapping[str, Any], known: Mapping[str, str]
+    run: RunDir,
+    step: int,
+    policy_model: Any,
+    tokenizer: Any,
+    state: Mapping[str, Any],
+    known: Mapping[str, str],
+    before: Path | None = None,
 ) -> dict[str, str]:
     """Write the checkpoint of `step`. It appears under its name only when every byte of it is on disk.
 
-    `known`: digests of the run's files of steps that were taken before; those of all are returned.
+    `known`: digests of the run's files of steps that were taken before; those of all are returned. `before`: the records that the
+    checkpoint before holds.
     """
     target = run.checkpoint(step)
     partial = target.with_name(f".{target.name}.partial")
@@ -34,7 +41,7 @@ def save(
         policy_model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         torch.save(dict(state), partial / "trainer" / "state.pt")
-        digests = repair.keep(run, partial / RECORDS, known)
+        digests = repair.keep(run, partial / RECORDS, known, before)
         files = {
             str(file.relative_to(partial)): repair.digest(file) for file in sorted(partial.rglob("*")) if file.is_file()
         }

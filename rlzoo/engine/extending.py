@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlzoo import configure
 from rlzoo.config import RunConfig
 from rlzoo.errors import ConfigError
+from rlzoo.runs import repair
 from rlzoo.runs.comparison import AXES
 from rlzoo.runs.folder import RunDir
 
@@ -21,7 +22,12 @@ def changes_budget(run: RunDir, before: RunConfig, after: RunConfig) -> bool:
             "would jump. Start a new run with the larger budget, or one with the constant schedule from this run's last checkpoint "
             "(--model RUN/checkpoints/step-...)."
         )
-    done = max(run.metrics(), key=lambda line: line["step"], default={})
+    saved = max(run.checkpoint_steps(), default=0)  # what a resumption goes on from
+    done = max(
+        (line for _, line in repair.whole(run.metrics_file) if line["step"] <= saved),
+        key=lambda line: int(line["step"]),
+        default=dict[str, float](),
+    )
     for axis, limit in after.budget.limits().items():
         spent = done.get(AXES[axis].metric, 0.0)
         if spent >= limit:

@@ -61,9 +61,7 @@ def open_folder(run: RunDir, config: RunConfig, lock: FolderLock, *, resume: boo
     if run.exists() and resume:
         before = run.config()
         changed = configure.differences(before, config)
-        if changes_budget(run, before, config):
-            write_text(run.path / "config.yaml", configure.to_yaml(config))
-        elif changed:
+        if changed and not changes_budget(run, before, config):
             raise ConfigError(
                 f"the run in {run.path} was started with other settings, so resuming would mix two runs:\n"
                 + "\n".join(f"  {line}" for line in changed)
@@ -186,7 +184,7 @@ def open_parts(
     diagnostics = Diagnostics(config, learner, asker, recorder, clock)
     spent = Spent(parameters=store.policy.num_parameters)
     saver = Saver(
-        config, run, ranks, reporter, supply, tokenizer, learner, copies, objective, diagnostics, mixer, spent
+        config, run, ranks, reporter, supply, tokenizer, learner, copies, objective, diagnostics, mixer, spent, recorder
     )
     return Collaborators(
         config=config,

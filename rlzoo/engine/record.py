@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from rlzoo import functional as F
@@ -45,7 +46,8 @@ def batch_metrics(
             metrics[f"mixed/{domain}"] = float(first[~equal & (batch.domain_ids_B == i)].sum()) / whole
     lengths = batch.response_mask_BT.sum(1)
     counted = batch.loss_mask_BT
-    credited_B = (credit.advantages_BT.ne(0) & counted).any(1)
+    weighing = [term.loss_weight_BT.ne(0) for term in credit.terms.values()] or [credit.advantages_BT.ne(0)]
+    credited_B = (torch.stack(weighing).any(0) & counted).any(1)
     return metrics | {
         "groups/mixed": float(first[~equal].sum()) / total,
         "groups/mastered": float(first[accuracy == 1].sum()) / total,

@@ -34,10 +34,12 @@ class Recorder:
         self.texts = TokenTexts(tokenizer)
         self.trackers = trackers
         self._warned: set[str] = set()
-        self._history: list[dict[str, float]] | None = None
-        """Metrics of every step; None before the first one of this process."""
-        self._standing: set[str] = set()
+        self._watch: trouble.Watch | None = None
+        """None before the first step of this process."""
+        self._told: set[str] = set()
         """Kinds of trouble that status.json names."""
+        self._evaluated: set[tuple[str, int]] | None = None
+        """By split and step; None before anybody asked."""
 
     def rollouts(self, step: Step, shaping: Mapping[str, Any]) -> None:
         """The step's Parquet file, where one is due."""
@@ -72,17 +74,22 @@ class Recorder:
             self._tell_trouble(step.number, whole)
         self.reporter.step(step.number, whole)
 
+    def standing(self) -> list[str]:
+        """What stands in the way of learning by now, in words."""
+        if self._watch is None:
+            self._watch = trouble.Watch(self.run.metrics())  # those before a resumed run's first step, too
+        return list(self._watch.standing().values())
+
     def _tell_trouble(self, step: int, metrics: dict[str, float]) -> None:
         """Write the run's state again where what stands in the way of learning has changed."""
-        if self._history is None:
-            self._history = self.run.metrics()  # those before a resumed run's first step, too
+        if self._watch is None:
+            self._watch = trouble.Watch(self.run.metrics())
         else:
-            self._history.append(metrics)
-        standing = trouble.standing(self._history)
-        kinds = {trouble.kind(told) for told in standing}
-        if kinds != self._standing:
-            self.run.write_status("running", step=step)
-            self._standing = kinds
+            self._watch.add(metrics)
+        kinds = set(self._watch.standing())
+        if kinds != self._told:
+            self.run.write_status("running", self.standing(), step=step)
+            self._told = kinds
 
     def diagnosis(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """A measurement's line of diagnostics.jsonl, and its arrays."""
@@ -93,7 +100,17 @@ class Recorder:
     def evaluation(self, found: Evaluation, groups: Sequence[Group]) -> None:
         if self.ranks.first:
             write_evaluation(self.run, found, groups, self.texts)
+            self._known().add((found.split, found.step))
         self.reporter.evaluated(found)
+
+    def recorded(self, split: str, step: int) -> bool:
+        """Whether the run holds that evaluation already."""
+        return (split, step) in self._known()
+
+    def _known(self) -> set[tuple[str, int]]:
+        if self._evaluated is None:
+            self._evaluated = {(found.split, found.step) for found in self.run.evaluations()}
+        return self._evaluated
 
     def warn_once(self, warnings: Sequence[str]) -> None:
         """Tell each distinct text once a run."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rlzoo import configure
 from rlzoo.config import RunConfig
 from rlzoo.data.mixing import Mixer
 from rlzoo.engine import checkpoint, provenance
@@ -17,12 +18,13 @@ from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.loading import load_policy
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.ranks import Ranks
+from rlzoo.engine.recorder import Recorder
 from rlzoo.engine.reporting import Reporter
 from rlzoo.engine.supply import Supply
 from rlzoo.errors import ConfigError
 from rlzoo.objective import Objective
 from rlzoo.runs import repair
-from rlzoo.runs.folder import RunDir
+from rlzoo.runs.folder import RunDir, write_text
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ class Saver:
     diagnostics: Diagnostics
     mixer: Mixer
     spent: Spent
+    recorder: Recorder
     best: tuple[float, int] | None = None
     """Best validation pass@1 and its step."""
     saved: int = 0
@@ -66,12 +69,13 @@ class Saver:
         self.saved = self.spent.steps
 
     def _write(self, policy: Policy, state: Mapping[str, Any]) -> None:
+        before = self.run.checkpoint(self.saved) / checkpoint.RECORDS if self.saved else None
         self.digests = checkpoint.save(
-            self.run, self.spent.steps, policy.model, self.tokenizer, state, known=self.digests
+            self.run, self.spent.steps, policy.model, self.tokenizer, state, known=self.digests, before=before
         )
         keep = self.best[1] if self.best and self.config.checkpoint.keep_best else None
         checkpoint.prune(self.run, self.config.checkpoint.keep_last, keep)
-        self.run.write_status("running", step=self.spent.steps)
+        self.run.write_status("running", self.recorder.standing(), step=self.spent.steps)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -126,4 +130,6 @@ class Saver:
         for line in repair.rewind(self.run, step, records):
             self.reporter.warn(line)
         self.digests = repair.kept(records) if records is not None else {}
-        self.run.write_status("running", step=step)
+        if configure.differences(self.run.config(), self.config):  # it goes on with another budget
+            write_text(self.run.path / "config.yaml", configure.to_yaml(self.config))
+        self.run.write_status("running", self.recorder.standing(), step=step)

@@ -60,6 +60,8 @@ def train(
         lock = stack.enter_context(FolderLock(run.path))
         ranks.decide(lambda: open_folder(run, config, lock, resume=resume, overwrite=overwrite))
         try:
+            if lock.impossible:
+                reporter.warn(f"{run.path} lies where files cannot be locked: see that nothing else trains this run.")
             reporter.plan(plan)
             for line in descriptions(supply.every):
                 reporter.note(line)
@@ -169,8 +171,8 @@ class Trainer:
 
     def _recorded(self, asked: EvalSplit) -> bool:
         """Whether the step at hand has been evaluated so already."""
-        parts, at = self.parts, (asked, self.spent.steps)
-        return parts.ranks.decide(lambda: at in {(found.split, found.step) for found in parts.run.evaluations()})
+        parts = self.parts
+        return parts.ranks.decide(lambda: parts.recorder.recorded(asked, self.spent.steps))
 
     def evaluate(self, asked: EvalSplit) -> Evaluation | None:
         """An evaluation; None, with a warning, where the data hold nothing out for it."""
@@ -217,5 +219,5 @@ class Trainer:
         self.parts.saver.save()
         more = {} if state == "done" else {"resume": _again(run)}
         if self.parts.ranks.first:
-            run.write_status(state, step=self.spent.steps, reason=reason, **more)
+            run.write_status(state, self.parts.recorder.standing(), step=self.spent.steps, reason=reason, **more)
         return RunResult(state=state, step=self.spent.steps, out=run.path, reason=reason)

@@ -18,15 +18,17 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlzoo import configure, trouble
+from rlzoo import configure
 from rlzoo.errors import DataError
 from rlzoo.runs import durable
 from rlzoo.runs.evaluation import Evaluation
 from rlzoo.runs.identity import Provenance, RunCode, Stretch, first_change
+from rlzoo.runs.lock import place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,6 +44,8 @@ class RunStatus:
     """running, done, failed or interrupted; unknown where nothing was written."""
     step: int | None = None
     reason: str = ""
+    place: str = ""
+    """Where it was written, as `lock.place` names it."""
     warnings: tuple[str, ...] = ()
     """What stood in the way of learning when it was written."""
 
@@ -96,6 +100,7 @@ class RunDir:
             state=str(data.get("state", "unknown")),
             step=step if isinstance(step, int) else None,
             reason=str(data.get("reason") or ""),
+            place=str(data.get("place") or ""),
             warnings=tuple(str(text) for text in data.get("warnings") or ()),
         )
 
@@ -193,14 +198,16 @@ class RunDir:
     def write_provenance(self, provenance: Provenance) -> None:
         write_json(self.path / "provenance.json", provenance.as_data())
 
-    def write_status(self, state: str, **more: Any) -> None:
-        """With what stands in the way of learning by now, as `rlzoo.trouble` tells it. In place where there is no room for another
+    def write_status(self, state: str, warnings: Sequence[str] | None = None, **more: Any) -> None:
+        """With what stands in the way of learning; None leaves what was said of that. In place where there is no room for another
         file: then above all it must be told."""
-        try:
-            warnings = trouble.standing(self.metrics())
-        except DataError:  # damaged lines are no reason to leave the state unsaid
-            warnings = []
-        file, data = self.path / "status.json", {"state": state, **more, "warnings": warnings}
+        if warnings is None:
+            with suppress(DataError):
+                warnings = self.status().warnings
+        file, data = (
+            self.path / "status.json",
+            {"state": state, "place": place(), **more, "warnings": list(warnings or ())},
+        )
         try:
             write_json(file, data)
         except OSError:
@@ -281,11 +288,16 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         if number == len(lines):  # no newline after it: the writer was killed
             return
         try:
-            yield json.loads(line)
+            found = json.loads(line)
         except ValueError as error:
             raise DataError(
                 f"{path} line {number} is not JSON: {error}. The file was changed or damaged after the run."
             ) from error
+        if not isinstance(found, dict):
+            raise DataError(
+                f"{path} line {number} holds {type(found).__name__}, expected an object. The file was changed or damaged after the run."
+            )
+        yield found
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +19,16 @@ def held(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def place() -> str:
+    """Where this process runs: the host, then what tells its start and its process table from others. Locks are seen in one place alone."""
+    told = [socket.gethostname()]
+    with suppress(OSError):
+        told.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with suppress(OSError):
+        told.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(told)
 
 
 def is_held(folder: Path) -> bool | None:
@@ -34,6 +46,8 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._descriptor: int | None = None
+        self.impossible = False
+        """The file system has no locks, so nothing keeps a second trainer out."""
 
     def take(self) -> None:
         """RunConflict where another process holds it; the folder must exist."""
@@ -44,6 +58,7 @@ class FolderLock:
             free = held(descriptor)
         except OSError:  # a file system without locks: there is none to take
             os.close(descriptor)
+            self.impossible = True
             return
         if not free:
             os.close(descriptor)

@@ -26,15 +26,30 @@ def left_behind(folder: Path) -> list[Path]:
     return [path for path in folder.glob(".*") if _LEFT_BEHIND.fullmatch(path.name) and path.is_file()]
 
 
-def keep(run: RunDir, folder: Path, known: Mapping[str, str]) -> dict[str, str]:
-    """Copy the run's lines into `folder`, and the digests of its files of steps. `known`: those that were taken before."""
+def keep(run: RunDir, folder: Path, known: Mapping[str, str], before: Path | None) -> dict[str, str]:
+    """Copy the run's lines into `folder`, and the digests of its files of steps. `known`: those that were taken before.
+
+    `before`: where the last checkpoint keeps its copy. Lines that it holds are taken from there, so that only new ones are read, and
+    one that was damaged since is not lost.
+    """
     folder.mkdir(parents=True)
     for file in run.records:
-        lines = [raw for raw, _ in _whole(file)]
-        (folder / file.name).write_text("".join(f"{raw}\n" for raw in lines), encoding="utf-8")
+        held = _bytes(before / file.name) if before is not None else b""
+        (folder / file.name).write_bytes(held + _beyond(file, held))
     digests = {name: known.get(name) or digest(run.path / name) for name in _of_steps(run)}
     (folder / DIGESTS).write_text(json.dumps(digests, indent=0), encoding="utf-8")
     return digests
+
+
+def _beyond(file: Path, held: bytes) -> bytes:
+    """Lines of `file` that a copy of its beginning does not hold."""
+    text = _bytes(file)
+    if text.startswith(held):
+        lines = list(_lines(text[len(held) :], file.name))
+    else:
+        known = {_key(line) for _, line in _lines(held, file.name)}
+        lines = [(raw, line) for raw, line in _lines(text, file.name) if _key(line) not in known]
+    return "".join(f"{raw}\n" for raw, _ in lines).encode()
 
 
 def kept(folder: Path) -> dict[str, str]:
@@ -72,8 +87,8 @@ def digest(file: Path) -> str:
 
 def _mend(file: Path, copy: Path | None, step: int) -> list[str]:
     """Put the lines up to `step` into `file`, those of the copy first; in words, how many it had lost."""
-    there = {_key(line): raw for raw, line in _whole(file) if line["step"] <= step}
-    lines = {_key(line): raw for raw, line in _whole(copy)} if copy is not None else {}
+    there = {_key(line): raw for raw, line in whole(file) if line["step"] <= step}
+    lines = {_key(line): raw for raw, line in whole(copy)} if copy is not None else {}
     lost = len(lines.keys() - there.keys())
     # What the copy cannot hold: evaluations of the step itself, made once it was saved.
     lines |= {key: raw for key, raw in there.items() if key not in lines and (copy is None or key[1] == step)}
@@ -83,26 +98,33 @@ def _mend(file: Path, copy: Path | None, step: int) -> list[str]:
     return [f"{file.name} had lost {lost} of its lines; they were restored from the checkpoint."] if lost else []
 
 
-def _whole(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Lines that are what this run writes, as text and as data; each step's, or each split's at a step, once."""
-    read: Callable[[dict[str, Any]], object] = (
-        Evaluation.read if file.name == "evals.jsonl" else lambda line: numbers(line, file)
-    )
-    if file.name == "diagnostics.jsonl":
-        read = dict
+def whole(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Lines that are what a run writes, as text and as data; each step's, or each split's at a step, once."""
+    return _lines(_bytes(file), file.name)
+
+
+def _bytes(file: Path) -> bytes:
     try:
-        text = file.read_bytes()
+        return file.read_bytes()
     except FileNotFoundError:
-        return
+        return b""
+
+
+def _lines(text: bytes, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    read: Callable[[dict[str, Any]], object] = (
+        Evaluation.read if name == "evals.jsonl" else lambda line: numbers(line, Path(name))
+    )
+    if name == "diagnostics.jsonl":
+        read = dict
     seen: set[tuple[str, int]] = set()
     for raw in text.split(b"\n"):
         try:
             line = json.loads(raw)
             read(line)
-            whole = isinstance(line["step"], int) and _key(line) not in seen
+            unseen = isinstance(line["step"], int) and _key(line) not in seen
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DataError):
             continue
-        if whole:
+        if unseen:
             seen.add(_key(line))
             yield raw.decode(), line
 
@@ -113,7 +135,7 @@ def _key(line: Mapping[str, Any]) -> tuple[str, int]:
 
 def _gaps(run: RunDir, step: int) -> list[str]:
     """Steps that neither the file nor the checkpoint still knows."""
-    missing = sorted(set(range(1, step + 1)) - {int(line["step"]) for _, line in _whole(run.metrics_file)})
+    missing = sorted(set(range(1, step + 1)) - {int(line["step"]) for _, line in whole(run.metrics_file)})
     return [f"the metrics of {_listed(missing)} are lost; no checkpoint holds them."] if missing else []
 
 

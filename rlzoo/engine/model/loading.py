@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from rlzoo.anchoring import expanded
 from rlzoo.config import EMBEDDED, ModelConfig, RunConfig
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.suitability import check_kind, check_policy
@@ -21,7 +21,7 @@ def locate(path: str) -> str:
     """Where `from_pretrained` finds the model that a config names. UnfitModel for a local folder that is no model."""
     if path in EMBEDDED:
         return str(resources.files("rlzoo") / "models" / path)
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if not folder.exists():
         if path.startswith((".", "/", "~")) or path.count("/") > 1:
             raise UnfitModel(

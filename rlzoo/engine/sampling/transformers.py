@@ -17,6 +17,7 @@ from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.sampling.base import Decoding, Request, Sampler, end_tokens
 from rlzoo.engine.sampling.noise import choose
 from rlzoo.errors import Diverged, RlzooError, UnfitModel
+from rlzoo.mishaps import machine_fault
 from rlzoo.types import Rollout
 
 CACHED_GAP = 1e-3
@@ -113,6 +114,8 @@ class TransformersSampler(Sampler):
         except RlzooError:
             raise
         except Exception as error:  # what a model's code makes of a cache that is not its own is anybody's guess
+            if fault := machine_fault(error, self.config, "sample"):
+                raise fault from error
             raise UnfitModel(
                 f"model {named!r} is {kind}, which cannot be sampled from with one cache for several responses "
                 f"({type(error).__name__}: {error}). Use another architecture, or another sampling.backend."
