@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -61,6 +61,32 @@ def attribute(text: str, folder: Path) -> str:
 def unplaced(name: str) -> str:
     """A name for fingerprints: where a file lies changes nothing that it holds."""
     return PurePath(name).name if name.partition(":")[0].endswith(".py") else name
+
+
+def without_places(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which a file or folder is named without where it lies: two runs of them are of the same settings, wherever made."""
+    made = dict(data)
+
+    def bare(path: str) -> str:
+        return PurePath(path).name if os.path.isabs(path) else path
+
+    _change(made, "model", "path", bare)
+    for section, names in (("objective", ("name", "base")), ("sampling", ("backend",)), ("data", ("curriculum",))):
+        for name in names:
+            _change(made, section, name, unplaced)
+    for section in ("data", "eval"):
+        _change(made, section, "sources", lambda sources: [_bare_source(source, bare) for source in sources])
+    if isinstance(made.get("verifier"), Mapping):
+        made["verifier"] = {unplaced(name): value for name, value in made["verifier"].items()}
+    return made
+
+
+def _bare_source(source: Any, bare: Callable[[str], str]) -> Any:
+    options = dict(source["options"])
+    for name, change in (("path", bare), ("verifier", unplaced)):
+        if isinstance(options.get(name), str):
+            options[name] = change(options[name])
+    return {**source, "options": options}
 
 
 def _placed(path: str, folder: Path) -> str:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rlzoo import registry
-from rlzoo.anchoring import anchored, attribute
+from rlzoo.anchoring import anchored, attribute, without_places
 from rlzoo.config import RunConfig, VerificationConfig
 from rlzoo.errors import ConfigError, UnknownName, did_you_mean
 from rlzoo.settings import VerifierConfig
@@ -241,8 +241,8 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
-    """`path: value -> value` for each leaf that differs."""
-    left, right = dict(flatten(one.model_dump(mode="json"))), dict(flatten(other.model_dump(mode="json")))
+    """`path: value -> value` for each leaf that differs. Where a file lies is none: what it holds is told by fingerprints."""
+    left, right = (dict(flatten(without_places(each.model_dump(mode="json")))) for each in (one, other))
     return [
         f"{path}: {left.get(path, 'absent')} -> {right.get(path, 'absent')}"
         for path in sorted(left.keys() | right.keys())

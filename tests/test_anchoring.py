@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,13 @@ from rlzoo import configure
 from rlzoo.anchoring import unplaced
 from rlzoo.cli import main
 from rlzoo.experiment import design
+from rlzoo.runs.folder import RunDir
+from tests.support import as_flags, final_weights, without_times
 
+FEW = as_flags(
+    "sampling.prompts_per_step=2", "sampling.group_size=2", "sampling.max_response=4", "eval.at_start=false", "eval.at_end=false",
+    "eval.curve=0", "threads=1",
+)  # fmt: skip
 OBJECTIVE = """
 from rlzoo.algorithms.grpo import Grpo
 
@@ -71,3 +78,35 @@ def test_data_of_a_home_that_is_not_there(capsys: pytest.CaptureFixture[str]) ->
 )
 def test_a_fingerprint_knows_no_folder(name: str, known: str) -> None:
     assert unplaced(name) == known
+
+
+def test_a_project_that_was_moved_goes_on_where_its_data_are_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as the undisturbed run; data that are not the same are refused."""
+    rows = "".join(
+        json.dumps({"prompt": f"{a}+1=?", "answer": str(a + 1), "domain": "maths", "level": 1}) + "\n"
+        for a in range(12)
+    )
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    (old / "rows.jsonl").write_text(rows)
+    monkeypatch.chdir(old)
+    asked = ["train", "--algo", "grpo", "--data", "rows.jsonl", "--out", "run", *FEW]
+    assert main.run([*asked, "--steps", "2"]) == 0
+    once = run_digests(RunDir(old / "run"))
+    assert main.run([*asked[:5], "--out", "first", *FEW, "--steps", "1"]) == 0
+    order = RunDir(old / "run").provenance()
+    old.rename(new)
+    monkeypatch.chdir(new)
+    assert main.run(["train", "--resume", "--out", "first", "--data", "rows.jsonl", "--steps", "2"]) == 0
+    assert run_digests(RunDir(new / "first")) == once
+    moved = RunDir(new / "first").provenance()
+    assert moved is not None and order is not None and moved.order == order.order
+    assert str(new / "rows.jsonl") in (new / "first" / "config.yaml").read_text()
+    (new / "rows.jsonl").write_text(rows.replace("11+1", "10+1"))
+    assert main.run(["train", "--resume", "--out", "first", "--data", "rows.jsonl", "--steps", "3"]) == 2
+
+
+def run_digests(run: RunDir) -> list[object]:
+    return [final_weights(run.path), without_times(run.metrics())]

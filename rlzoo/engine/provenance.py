@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 import rlzoo
+from rlzoo.anchoring import without_places
 from rlzoo.config import RunConfig
 from rlzoo.data.source import ProblemSource, digest
 from rlzoo.engine.isolation import Isolation
@@ -61,7 +62,7 @@ def begin(
             parameters=policy.num_parameters,
             tokenizer=tokenizer_hash(tokenizer),
             data=data_fingerprint(supply.training),
-            order=digest(config.seed, config.data.model_dump()),
+            order=digest(config.seed, without_places(config.model_dump(mode="json"))["data"]),
             verifiers=_verifiers(code),
             verdicts=verdicts,
             sandbox=str(sandbox) if sandbox else None,

@@ -130,6 +130,8 @@ class Saver:
         for line in repair.rewind(self.run, step, records):
             self.reporter.warn(line)
         self.digests = repair.kept(records) if records is not None else {}
-        if configure.differences(self.run.config(), self.config):  # it goes on with another budget
+        if self.run.settings() != self.config.model_dump(
+            mode="json"
+        ):  # it goes on with another budget, or its files were moved
             write_text(self.run.path / "config.yaml", configure.to_yaml(self.config))
         self.run.write_status("running", self.recorder.standing(), step=step)
