@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from rlzoo.engine.clock import Clock
 from rlzoo.engine.diagnostics import Diagnostics
+from rlzoo.engine.ranks import Ranks
+from rlzoo.engine.recorder import Recorder
+from rlzoo.engine.reporting import Silent
+from rlzoo.engine.sampling.base import Decoding
+from rlzoo.engine.sampling.noise import row_key
 from rlzoo.engine.step import Step
-from rlzoo.laws.lab import DOMAINS, Bench, toy_groups, toy_policy
+from rlzoo.laws.lab import DOMAINS, Bench, toy_groups, toy_policy, toy_tokenizer
+from rlzoo.runs.folder import RunDir
+from rlzoo.types import Group, Pooling, Problem
 
 GROUPS = toy_groups(policy=toy_policy())
 
@@ -56,3 +70,67 @@ def test_measuring_leaves_gradients_and_counts_as_they_were() -> None:
     assert step.costs.train_tokens == before.train_tokens
     assert 0 < step.costs.extra_tokens - before.extra_tokens <= passes
     assert all(p.grad is None for p in bench.store.masters.values())
+
+
+class Asked:
+    """Answers problems with one toy rollout each, of a group that is all right and one that is all wrong in turn; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.keys: list[list[list[int]]] = []
+
+    def ask(self, problems: Sequence[Problem], keys: Callable[[int], list[int]], decoding: Decoding) -> list[Group]:
+        self.keys.append([keys(i) for i in range(len(problems))])
+        return [
+            replace(GROUPS[i % 2], problem=problem, rollouts=GROUPS[i % 2].rollouts[:1])
+            for i, problem in enumerate(problems)
+        ]
+
+
+def test_drift_retention_and_embeddings_by_hand(tmp_path: Path) -> None:
+    """GROUPS[0] is all right, GROUPS[1] all wrong. The mastered prompt is asked again after each step, with noise of its own."""
+    bench = Bench("grpo", diagnostics={"every": 1}, policy=toy_policy())
+    nobody: Any = None
+    run = RunDir(tmp_path)
+    recorder = Recorder(bench.config, run, Ranks(), Silent(), toy_tokenizer(), nobody)
+    asked: Any = Asked()
+    diagnostics = Diagnostics(bench.config, bench.learner, asked, recorder, Clock(Silent(), torch.device("cpu")))
+    for number in (1, 2):
+        step = bench.step(GROUPS, number)
+        early = diagnostics.before(step)
+        assert early is not None
+        with torch.no_grad():
+            for parameter in bench.store.policy.parameters():
+                parameter.mul_(1.01)
+        diagnostics.after(step, early)
+    seed, problem = bench.config.seed, GROUPS[0].problem.id
+    assert asked.keys == [
+        [[row_key("drift-1", seed, problem)]],
+        [[row_key("drift-2", seed, problem)]],
+        [[row_key("retention-2", seed, problem)]],
+    ]
+    first, second = [json.loads(line) for line in run.diagnostics_file.read_text().splitlines()]
+    assert "retention" not in first and second["retention"] == {"problems": 1, "accuracy": 1.0}
+    solved = range(len(GROUPS[0].rollouts))
+    now = bench.scorer.pass_over(bench.store, step.sequences.take(list(solved)), width=8).logps_BT
+    terms = [
+        math.exp(float(now[i, t]) - old) - 1 - (float(now[i, t]) - old)
+        for i in solved
+        for t, old in enumerate(GROUPS[0].rollouts[i].sampler_logps)
+    ]
+    assert second["drift"]["kl"] == pytest.approx(sum(terms) / len(terms), rel=1e-9) != 0
+    assert {key: second["drift"][key] for key in ("prompts", "accuracy_before", "accuracy_after")} == {
+        "prompts": 1, "accuracy_before": 1.0, "accuracy_after": 1.0,
+    }  # fmt: skip
+    kept = np.load(run.path / "representations" / "step-000001.npz")
+    torch.testing.assert_close(
+        torch.from_numpy(kept["embeddings"]).double(), before_first(bench, GROUPS), rtol=1e-3, atol=1e-3
+    )
+
+
+def before_first(bench: Bench, groups: Sequence[Group]) -> Tensor:
+    """Embeddings of all rows by the weights of the beginning. [B, H]"""
+    fresh = Bench("grpo", policy=toy_policy())
+    step = fresh.step(groups)
+    found = fresh.scorer.pass_over(fresh.store, step.sequences, pooling=Pooling(), logps=False).embeddings_BH
+    assert found is not None
+    return found.double()
