@@ -64,7 +64,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.runtime
-	$(BIN)/python benchmarks/step.py $(ARGS)
+	$(BIN)/python -m benchmarks.step $(ARGS)
 
 campaign-mutants: $(VENV)/.dev
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.mutants $(ARGS)

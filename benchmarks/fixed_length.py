@@ -1,7 +1,7 @@
 """One GRPO step of a 5 M-parameter model, 256 rollouts of exactly 70 tokens, in this package or in TRL.
 
     python -m benchmarks.fixed_length --engine rlzoo          here
-    python fixed_length.py --engine trl                       in an environment of its own with trl==1.16.0
+    python -m benchmarks.fixed_length --engine trl            in an environment of its own with trl==1.16.0
 
 Both sample 16 prompts x 16 rollouts, make one update in micro-batches of `--rows`, in float32, with random rewards. No
 response can end early: the end token lies outside the model's vocabulary. Prints every step's seconds after two of

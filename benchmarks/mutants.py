@@ -3,11 +3,12 @@
     make campaign-mutants                              (seed 61, 60 mistakes; ARGS="--seed 62 --count 30" for others)
 
 A third of the mistakes each from engine, objectives and statistics (`benchmarks/mutant_operators.py`): a line of code of the
-area, all lines as likely, then one of the mistakes that can be made on it. The list is written to `benchmarks/mutants/`
-before any is tried. Those that change no outcome are struck by hand in `benchmarks/mutants/equivalent.txt`, a line each:
+area, all lines as likely, then one of the mistakes that can be made on it. The list is written under `runs/mutants`
+before any is tried, and the table after; with `--keep` both go to `benchmarks/mutants/`, beside what is committed. Those that change no outcome are struck by hand in `benchmarks/mutants/equivalent.txt`, a line each:
 the mistake's id, then the reason. Each of the others is tried against the quick tests that run its line, those that run
-little else first, within a minute: a failing test notices it, and so does code that no longer imports; no test, no failure
-and no end within the minute do not. Ends with 1 where fewer than nine in ten are noticed.
+little else first, within a minute: a failing test notices it, and so does its module if it no longer imports; no test, no failure
+and no end within the minute do not. At the end the tests that noticed something run once without any mistake: what one
+notices that fails then too is not counted. Ends with 1 where fewer than nine in ten are noticed.
 
 Which test runs which line is recorded once, with the tests as they are in the copy (`benchmarks/mutant_lines.py`), and kept
 under `runs/mutants`; afterwards only test files that changed are recorded again, unless a watched module changed.
@@ -22,6 +23,7 @@ import importlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -30,7 +32,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -178,7 +180,7 @@ def tried(mutant: Mutant, copy: Path, recorded: Recorded, within_s: float = WITH
     file.write_bytes(mutant.applied(source))
     began = time.monotonic()
     try:
-        code, said = _run(["-x", "--tb=no", "-rfE", *QUICK, *chosen], copy)
+        code, said = _run(["-x", "--tb=short", "-rfE", *QUICK, *chosen], copy)
     finally:
         file.write_bytes(source)
     seconds = round(time.monotonic() - began, 1)
@@ -186,9 +188,41 @@ def tried(mutant: Mutant, copy: Path, recorded: Recorded, within_s: float = WITH
         return Tried(mutant=mutant, outcome="late", tests=len(chosen), seconds=seconds)
     if code == 0:
         return Tried(mutant=mutant, outcome="survived", tests=len(chosen), seconds=seconds)
-    failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    by = failed[0].split(" - ")[0] if failed else (said.strip().splitlines() or ["pytest did not start"])[-1]
+    by = _failed(said, chosen) if code == pytest.ExitCode.TESTS_FAILED else ""
+    if not by and re.search(rf"(^|/){re.escape(mutant.path)}:\d+:", said, re.MULTILINE):
+        by = f"{mutant.path} no longer imports"
+    if not by:
+        raise RuntimeError(
+            f"pytest ended with {code} and no failing test names why, so mistake {mutant.id} is neither noticed nor survived. "
+            f"Mend the tests in the copy first:\n{said[-2000:]}"
+        )
     return Tried(mutant=mutant, outcome="noticed", by=by, tests=len(chosen), seconds=seconds)
+
+
+def _failed(said: str, tests: Sequence[str]) -> str:
+    """The first of the tests that pytest's summary calls failed; empty if none."""
+    for line in said.splitlines():
+        if line.startswith(("FAILED ", "ERROR ")):
+            told = line.partition(" ")[2]
+            if named := [test for test in tests if told == test or told.startswith(f"{test} - ")]:
+                return max(named, key=len)
+    return ""
+
+
+def held_alone(results: Sequence[Tried], copy: Path) -> list[Tried]:
+    """The same, without what was noticed only by tests that fail without a mistake too."""
+    tests = sorted({one.by for one in results if one.outcome == "noticed" and "::" in one.by})
+    if not tests:
+        return [*results]
+    code, said = _run(["--tb=no", "-rfE", *QUICK, *tests], copy, LIMIT_S * len(tests))
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise RuntimeError(f"pytest ended with {code} on the tests that noticed something:\n{said[-2000:]}")
+    lines = [line for line in said.splitlines() if code and line.startswith(("FAILED ", "ERROR "))]
+    broken = {found for line in lines if (found := _failed(line, tests))}
+    return [
+        replace(one, outcome="survived", by=f"{one.by} fails without it too") if one.by in broken else one
+        for one in results
+    ]
 
 
 def table(results: Sequence[Tried]) -> str:
@@ -237,8 +271,8 @@ def append(file: Path, one: Tried) -> None:
         out.write(json.dumps(said) + "\n")
 
 
-def _run(arguments: Sequence[str], copy: Path) -> tuple[int | None, str]:
-    """pytest in a process of its own: exit code and output; no code where the minute ran out, and then nothing it started lives on.
+def _run(arguments: Sequence[str], copy: Path, limit_s: float = LIMIT_S) -> tuple[int | None, str]:
+    """pytest in a process of its own: exit code and output; no code where the limit ran out, and then nothing it started lives on.
 
     The process is a fork of this one, which has loaded the libraries and nothing of the project.
     """
@@ -246,7 +280,7 @@ def _run(arguments: Sequence[str], copy: Path) -> tuple[int | None, str]:
         child = os.fork()
         if not child:
             _pytest(arguments, copy, told.fileno())
-        end = time.monotonic() + LIMIT_S
+        end = time.monotonic() + limit_s
         while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
             time.sleep(0.05)
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -303,6 +337,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=61)
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--list", action="store_true", help="write the list and stop")
+    parser.add_argument("--keep", action="store_true", help=f"write list and table to {LISTS.relative_to(ROOT)}")
     parser.add_argument("--record", action="store_true", help="record which test runs which line and stop")
     parser.add_argument("--areas", nargs="+", choices=[*AREAS], default=[*AREAS], help="of the list, try only these")
     parser.add_argument(
@@ -313,15 +348,18 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=WORK, help="where the copy and the recorded lines lie")
     args = parser.parse_args()
     picked = [] if args.record else drawn(mutants(ROOT), args.seed, args.count)
+    args.work.mkdir(parents=True, exist_ok=True)
     if not args.record:
-        LISTS.mkdir(exist_ok=True)
         listed = "".join(json.dumps(asdict(one)) + "\n" for one in picked)
-        (LISTS / f"seed-{args.seed}.jsonl").write_text(listed, encoding="utf-8")
+        (_lists(args) / f"seed-{args.seed}.jsonl").write_text(listed, encoding="utf-8")
     if args.list:
         return 0
-    args.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.work, prefix="tree-") as folder:
         return campaign(args, picked, copied(ROOT, Path(folder) / "copy"))
+
+
+def _lists(args: argparse.Namespace) -> Path:
+    return LISTS if args.keep else args.work
 
 
 def campaign(args: argparse.Namespace, picked: Sequence[Mutant], copy: Path) -> int:
@@ -349,8 +387,9 @@ def campaign(args: argparse.Namespace, picked: Sequence[Mutant], copy: Path) -> 
             f"{number:>3} {last.outcome:<9} {last.seconds:>5.1f} s  {one.path}:{one.line} {change}  {last.by}",
             flush=True,
         )
+    results = held_alone(results, copy)
     told = table(results)
-    (LISTS / f"seed-{args.seed}.md").write_text(told + "\n", encoding="utf-8")
+    (_lists(args) / f"seed-{args.seed}.md").write_text(told + "\n", encoding="utf-8")
     print(told)
     return 0 if share(results) >= GOAL else 1
 

@@ -1,6 +1,6 @@
 """What an objective costs beside GRPO: a step of the default recipe, as many updates, skipping off for both.
 
-    python benchmarks/objectives.py [--steps 6] [--rounds 2]
+    python -m benchmarks.objectives [--steps 6] [--rounds 2] [--set NAME=VALUE]
 
 The learning rate is 0, so all arms sample the same rollouts and do the same work but for their own. Arms take turns,
 `rounds` times; the first step of each turn is warm-up. Prints medians, ratios to GRPO, and the price of not skipping.

@@ -1,6 +1,6 @@
 """One rollout step, measured: samples/s, tokens/s, peak memory, achieved FLOP/s over a measured ceiling, disjoint timers.
 
-    python -m benchmarks.step [--steps 8] [--hidden 128] [--memory]
+    python -m benchmarks.step [--steps 8] [--model tiny] [--set NAME=VALUE] [--memory]
 
 `--memory` measures one update of 64 x 256 tokens with a vocabulary of 151,936 and hidden 256 instead.
 """

@@ -1,6 +1,6 @@
 """Verdicts on responses as models write them, held against a person's: maths and code, in parts.
 
-    python benchmarks/verdicts.py [--kind maths] [--part first] [--json] [--save FILE] [--docs]
+    python -m benchmarks.verdicts [--kind maths] [--part first] [--json] [--save FILE] [--docs]
 
 Rows lie in `benchmarks/verdicts/<kind>-<part>.jsonl`; a part that is not there yet is left out. A false negative is a right
 response that is not `correct`, a false positive a wrong one that is. Everything goes through the pool with a run's defaults, as

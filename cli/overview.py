@@ -83,5 +83,5 @@ def _curve(found: RunSummary) -> list[tuple[str, str]]:
 
 
 def _difference(change: Change) -> str:
-    reach = summary.interval(change)
+    reach = change.difference.interval()
     return f"{points(change.difference.value)}{f' {bracket(reach)}' if reach else ''}"

@@ -14,9 +14,8 @@ from rlzoo.evals import passk, records, statistics
 from rlzoo.evals.evaluations import MACRO, same_responses, scores
 from rlzoo.evals.gather import Runs
 from rlzoo.evals.judgement import START, ArmVerdict, Judgement, judge
-from rlzoo.evals.passk import Estimate
+from rlzoo.evals.passk import Estimate, Interval
 from rlzoo.evals.records import Record
-from rlzoo.evals.statistics import Interval
 from rlzoo.evals.validity import checklist, collapse, differences, health, spending
 from rlzoo.evals.validity.result import CheckResult, Grid
 from rlzoo.evals.wording import sentence
@@ -91,11 +90,17 @@ class Comparison:
         domains = [domain for domain in self.domains if domain != MACRO]
         parts = [
             f"pass@1 over {', '.join(domains)}" if domains else "no run took part",
-            f"{len(self.spec.seeds)} paired seed{'s' * (len(self.spec.seeds) != 1)}",
+            _paired_seeds([len(verdict.seeds) for verdict in self.verdicts]),
             f"equal {axes}" if axes else "budgets not equal",
             f"margin {self.spec.margin:g} points",
         ]
         return " · ".join(parts)
+
+
+def _paired_seeds(counts: Sequence[int]) -> str:
+    """In words, of each arm's seeds that the baseline has too."""
+    least, most = min(counts, default=0), max(counts, default=0)
+    return f"{most if least == most else f'{least} to {most}'} paired seed{'s' * (most != 1)}"
 
 
 def analyse(spec: ComparisonSpec, runs: Runs, *, strict: bool = False) -> Comparison:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rlzoo.evals import statistics
-from rlzoo.evals.passk import Estimate
-from rlzoo.evals.statistics import Difference, Interval
+from rlzoo.evals.passk import Estimate, Interval
+from rlzoo.evals.statistics import Difference
 
 Word = Literal["better", "worse", "equivalent", "identical", "inconclusive"]
 
@@ -137,13 +137,13 @@ def _word(
 ) -> tuple[Word, str]:
     if difference is None:
         return "inconclusive", "no seed has a finished run on both sides"
+    if difference.n == 1:
+        return "inconclusive", (
+            "one seed shows no spread over seeds to hold a difference against; it takes at least 2, and 3 or more to find much"
+            + ("; at this one, both gave the same verdict and answer to every test problem" if identical else "")
+        )
     if identical:
         return "identical", "the same verdict and answer to every test problem at every seed"
-    if difference.n == 1:
-        return (
-            "inconclusive",
-            "one seed shows no spread over seeds to hold a difference against; it takes at least 2, and 3 or more to find much",
-        )
     if not difference.varies:
         return "inconclusive", (
             f"the difference is exactly the same at all {difference.n} seeds. So few seeds cannot show that it never varies, "

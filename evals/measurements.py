@@ -144,7 +144,7 @@ def representation_files(run: RunDir) -> list[Path]:
 
 def project(run: RunDir) -> Projection:
     """PCA over all recorded rollouts of all steps together, so that steps can be compared in one picture."""
-    loaded = [(int(path.stem.removeprefix("step-")), *_arrays(path)) for path in representation_files(run)]
+    loaded = [(int(path.stem.removeprefix("step-")), *representation(path)) for path in representation_files(run)]
     if not loaded:
         return Projection(snapshots=[], explained=(math.nan, math.nan))
     if len({embeddings.shape[1] for _, embeddings, _, _ in loaded}) > 1:
@@ -173,7 +173,8 @@ def principal_axes(rows: Floats) -> tuple[Floats, Floats, tuple[float, float]]:
     return axes, centre, (float(shares[0]), float(shares[1]))
 
 
-def _arrays(path: Path) -> tuple[Floats, list[str], list[bool]]:
+def representation(path: Path) -> tuple[Floats, list[str], list[bool]]:
+    """Embeddings of a step's rollouts [B, H], their domains, and which are correct; those that are not finite are left out."""
     try:
         with np.load(path, allow_pickle=False) as held:
             embeddings = np.asarray(held["embeddings"], dtype=np.float64)

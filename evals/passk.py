@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 CORRECT, UNJUDGED = "correct", "error"
+
+
+class Interval(NamedTuple):
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,10 @@ class Estimate:
     se: float | None
     """Standard error; None where a single problem cannot say."""
     problems: int
+
+    def interval(self) -> Interval | None:
+        """95 %, over problems; None where the error is not known."""
+        return Interval(self.value - 1.96 * self.se, self.value + 1.96 * self.se) if self.se is not None else None
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:

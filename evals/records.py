@@ -93,8 +93,7 @@ class Record:
 
     def late(self, name: str, default: float | None = None) -> float | None:
         """Mean of a metric over the last tenth of the steps, at least five; `default` where a step does not hold it."""
-        lines = self.metrics[-max(LATE_AT_LEAST, round(LATE * len(self.metrics))) :]
-        return _mean(lines, name, default)
+        return _mean(last(self.metrics), name, default)
 
     def early(self, name: str) -> float | None:
         """Mean of a metric over the first steps, as many as `late` takes."""
@@ -103,6 +102,11 @@ class Record:
     @property
     def final_macro(self) -> float:
         return self.scores(self.final)[MACRO].value
+
+
+def last(lines: Sequence[Mapping[str, float]]) -> Sequence[Mapping[str, float]]:
+    """The last tenth, at least five."""
+    return lines[-max(LATE_AT_LEAST, round(LATE * len(lines))) :]
 
 
 def _mean(lines: Sequence[Mapping[str, float]], name: str, default: float | None) -> float | None:

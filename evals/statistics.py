@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 from scipy.optimize import brentq
+
+from rlzoo.evals.passk import Interval
 
 ALPHA = 0.05
 POWER = 0.8
@@ -33,11 +34,6 @@ def _unit_quadrature(points: int) -> tuple[Floats, Floats]:
 
 
 _QUADRATURE = _unit_quadrature(256)
-
-
-class Interval(NamedTuple):
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from rlzoo.evals import tables
 from rlzoo.evals.evaluations import MACRO
 from rlzoo.evals.records import Record
-from rlzoo.evals.statistics import Interval
 from rlzoo.evals.tables import Change
 from rlzoo.evals.validity import collapse
 from rlzoo.runs.comparison import AXES
@@ -151,14 +150,6 @@ def progress(found: RunSummary) -> str:
     )
 
 
-def interval(change: Change) -> Interval | None:
-    """Of a difference over problems, 95 %; None where its error is not known."""
-    reach = change.difference.se
-    if reach is None:
-        return None
-    return Interval(change.difference.value - 1.96 * reach, change.difference.value + 1.96 * reach)
-
-
 # ---------------------------------------------------------------------------------------------------------
 # What stands out
 
@@ -203,8 +194,6 @@ def _of_rollouts(run: RunDir) -> Iterator[str]:
         for key in {(row["domain"], row["level"]) for row in rows}:
             mine = [row for row in rows if (row["domain"], row["level"]) == key]
             levels.setdefault(key, _Level()).add(len(mine), solved=any(row["correct"] for row in mine))
-        if all(level.solved for level in levels.values()):
-            break
     if reasons:
         alike, most = reasons.most_common(1)[0]
         yield f"most frequent reason of a refusal in step {steps[-1]}: {firsts[alike]} ({most} of {reasons.total()})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlzoo.evals import statistics
 from rlzoo.evals.judgement import START, ArmVerdict, Judgement, p_holm_text
-from rlzoo.evals.statistics import Interval
+from rlzoo.evals.passk import Interval
 
 
 def points(value: float) -> str:

@@ -26,6 +26,13 @@ SMALL = (
     "threads=1",
 )
 """Settings of a step that takes a fraction of a second."""
+LEAST = (
+    "data.sources=[{name: maths}]",
+    "eval.problems_per_level=1",
+    "sampling.max_response=4",
+    "sampling.group_size=2",
+)
+"""On top of them, of a step that takes as little as a step can. The source comes first."""
 
 
 def benchmark(name: str) -> Any:
@@ -55,6 +62,21 @@ def final_weights(out: Path) -> str:
     """A hash of the newest checkpoint's weights."""
     run = RunDir(out)
     return hashlib.sha256((run.checkpoint(run.checkpoint_steps()[-1]) / "model.safetensors").read_bytes()).hexdigest()
+
+
+def offspring(of: int) -> list[int]:
+    """Processes below this one, however deep."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+    found, level = [], [of]
+    while level:
+        level = [pid for pid, parent in parents.items() if parent in level]
+        found += level
+    return found
 
 
 class Disturbed(Silent):

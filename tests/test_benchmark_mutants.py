@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,8 +212,45 @@ def test_a_mistake_is_tried_in_the_copy_and_taken_back(tmp_path: Path) -> None:
     for tests, outcome in ((["test_good"], "noticed"), (["test_idle"], "survived"), ([], "untested")):
         tried = campaign.tried(one, tmp_path, {f"test_a.py::{name}": lines for name in tests})
         assert (tried.outcome, tried.tests) == (outcome, len(tests))
-    assert campaign.tried(one, tmp_path, {"test_a.py::test_good": lines}).by == "FAILED test_a.py::test_good"
+    assert campaign.tried(one, tmp_path, {"test_a.py::test_good": lines}).by == "test_a.py::test_good"
     assert (tmp_path / "a.py").read_text() == "def f(x):\n    return x + 1\n"
+
+
+def small_tree(folder: Path, tests: str) -> Any:
+    """A module, its tests, and the first mistake in it."""
+    (folder / "a.py").write_text("LIMIT = 1 + 1\n")
+    (folder / "test_a.py").write_text(tests)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    long: l\n    gpu: g\n    scale: s\n")
+    return operators.of_source((folder / "a.py").read_bytes(), "a.py", "engine")[0]
+
+
+def test_a_module_that_no_longer_imports_is_noticed(tmp_path: Path) -> None:
+    one = small_tree(tmp_path, "import a\ndef test_idle(): pass\n")
+    broken = replace(one, after="(1 - '1')")
+    lines = {"seconds": 0.1, "lines": {"a.py": [1]}}
+    tried = campaign.tried(broken, tmp_path, {"test_a.py::test_idle": lines})
+    assert (tried.outcome, tried.by) == ("noticed", "a.py no longer imports")
+
+
+@pytest.mark.parametrize("tests", ["import nothing_of_this_name\ndef test_idle(): pass\n", "def test_other(): pass\n"])
+def test_what_pytest_cannot_collect_notices_nothing(tests: str, tmp_path: Path) -> None:
+    """A test file that does not import by itself, and a test that is not there."""
+    one = small_tree(tmp_path, tests)
+    with pytest.raises(RuntimeError, match="neither noticed nor survived"):
+        campaign.tried(one, tmp_path, {"test_a.py::test_idle": {"seconds": 0.1, "lines": {"a.py": [1]}}})
+    assert (tmp_path / "a.py").read_text() == "LIMIT = 1 + 1\n"
+
+
+def test_a_test_that_fails_alone_notices_nothing(tmp_path: Path) -> None:
+    one = small_tree(
+        tmp_path, "import a\ndef test_good():\n    assert a.LIMIT == 2\ndef test_broken():\n    assert a.LIMIT == 7\n"
+    )
+    lines = {"seconds": 0.1, "lines": {"a.py": [1]}}
+    results = [campaign.tried(one, tmp_path, {f"test_a.py::{name}": lines}) for name in ("test_good", "test_broken")]
+    assert [each.outcome for each in results] == ["noticed", "noticed"]
+    held = campaign.held_alone(results, tmp_path)
+    assert [each.outcome for each in held] == ["noticed", "survived"]
+    assert held[1].by == "test_a.py::test_broken fails without it too"
 
 
 def test_what_was_noticed_before_need_not_be_tried_again(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from itertools import permutations, product
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from rlzoo import configure
 from rlzoo.data.procedural import Procedural, code, logic, maths
 from rlzoo.data.procedural.base import Work
 from rlzoo.data.procedural.logic import _order, _truth
@@ -121,6 +123,23 @@ def test_every_level_holds_many_forms(source: Procedural, split):
     for index in range(size):
         held.setdefault(source.problem(split, index).level, set()).add(source.form(split, index))
     assert min(map(len, held.values())) >= 10
+
+
+def test_the_page_tells_how_many_problems_and_forms_are_tested():
+    """docs/data.md, by source and level; and how many of them the default run takes."""
+    text = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[1:] for line in text.splitlines() if line.startswith("| tested: problems, forms |")]
+    told = [[tuple(map(int, cell.strip(" |").split(", "))) for cell in row] for row in rows]
+    counted = []
+    for source in SOURCES:
+        held: dict[str | None, list[str]] = {level: [] for level in source.levels}
+        for index in range(source.size("test") or 0):
+            held[source.problem("test", index).level].append(source.form("test", index))
+        counted.append([(len(found), len(set(found))) for found in held.values()])
+    assert told == counted
+    asked = configure.load(algo="grpo").eval.problems_per_level
+    taken, whole = (sum(min(most, count) for row in counted for count, _ in row) for most in (asked, 10**6))
+    assert f"tested on {asked} problems of each level, {taken:,} of these {whole:,}" in text
 
 
 def renamed(text: str) -> str:

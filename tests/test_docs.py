@@ -28,6 +28,9 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 SHELL = {"sh", "bash", "shell", "console"}
+RUN = {"rlzoo", "make", "torchrun", ".venv/bin/pytest"}
+COMMANDS = r"(?:rlzoo|make|torchrun|python3?|pytest|\.venv/bin/\w+)"
+BENCHMARK = re.compile(r"`(python (?:-m benchmarks\.|benchmarks/)[^`]+)`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,19 @@ def check_make(words: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def check_pytest(words: list[str]) -> None:
+    """It finds tests there. They are run with all others."""
+    done = subprocess.run(
+        [BIN / "pytest", *words[1:], "--collect-only", "-q", "-n", "0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
 def run_rlzoo(words: list[str], folder: Path) -> None:
     if words[0] == "torchrun":  # as many processes as a page says need as many GPUs; two show that they find each other
         assert words[1] == "--nproc-per-node"
@@ -87,19 +103,23 @@ def test_blocks_are_read_whole(name: str) -> None:
     assert len(re.findall(r"^<!-- (?:test|file):", text, re.MULTILINE)) == sum(b.directive is not None for b in found)
     for block in found:
         if block.language not in SHELL:
-            assert not re.search(r"^\$? ?(rlzoo|make|torchrun) ", block.body, re.MULTILINE), (
+            assert not re.search(rf"^\$? ?{COMMANDS} ", block.body, re.MULTILINE), (
                 f"a command outside sh:\n{block.body}"
             )
         for words in block.commands:
-            assert words[0] in {"rlzoo", "make", "torchrun"}, f"{name}: {shlex.join(words)} is run by no test"
+            assert words[0] in RUN, f"{name}: {shlex.join(words)} is run by no test"
+    loose = re.search(rf"^(?: {{4,}}|\t)\$? ?{COMMANDS} .*", BLOCK.sub("", text), re.MULTILINE)
+    assert not loose, f"{name}: a command in an indented block, which no test reads: {loose[0]}"
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_make_targets_exist(name: str) -> None:
+def test_make_targets_and_tests_exist(name: str) -> None:
     for block in page(name):
         for words in block.commands:
             if words[0] == "make":
                 check_make(words)
+            elif words[0] == ".venv/bin/pytest":
+                check_pytest(words)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -114,9 +134,27 @@ def test_a_broken_command_would_be_seen(tmp_path: Path) -> None:
         run_rlzoo(["rlzoo", "train", "--alog", "grpo"], tmp_path)
     with pytest.raises(AssertionError, match="no-such-target"):
         check_make(["make", "no-such-target"])
+    with pytest.raises(AssertionError, match="test_of_nothing"):
+        check_pytest([".venv/bin/pytest", "tests/test_of_nothing.py"])
 
 
 # ------------------------------------------------------------------------------------------------------------- long
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "command",
+    sorted({" ".join(c.split()) for n in PAGES for c in BENCHMARK.findall((ROOT / n).read_text(encoding="utf-8"))}),
+)
+def test_benchmarks_take_the_options_that_pages_name(command: str) -> None:
+    """tests/test_benchmarks_run.py runs them."""
+    _, *words = command.split()
+    start = words[:2] if words[0] == "-m" else words[:1]
+    done = subprocess.run(
+        [sys.executable, *start, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [word for word in words if word.startswith("--") and f"{word} " not in done.stdout.replace("]", " ")] == []
 
 
 @pytest.mark.long
@@ -130,5 +168,5 @@ def test_commands_run_as_written(name: str, tmp_path: Path) -> None:
     for block in page(name):
         extra = shlex.split(block.value) if block.directive == "test" else []
         for words in block.commands:
-            if words[0] != "make":
+            if words[0] in ("rlzoo", "torchrun"):
                 run_rlzoo([*words, *extra], tmp_path)

@@ -17,15 +17,9 @@ from rlzoo.errors import DataError, ModelError
 from rlzoo.runs import repair
 from rlzoo.runs.folder import RunDir
 from tests import bytes_model, power
-from tests.support import Disturbed, Listening, final_weights, small_config, without_times
+from tests.support import LEAST, Disturbed, Listening, final_weights, small_config, without_times
 
 STEPS = 4
-SMALL = (
-    "data.sources=[{name: maths}]",
-    "eval.problems_per_level=1",
-    "sampling.max_response=4",
-    "sampling.group_size=2",
-)
 BEST = (
     "eval.validation_every=1",
     "eval.validation_per_level=1",
@@ -43,12 +37,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def best(model: str) -> RunConfig:
-    return small_config(model, *SMALL, *BEST, steps=STEPS)
+    return small_config(model, *LEAST, *BEST, steps=STEPS)
 
 
 @pytest.fixture(scope="module")
 def every(model: str) -> RunConfig:
-    return small_config(model, *SMALL, "checkpoint.every=1", "checkpoint.keep_last=3", steps=STEPS)
+    return small_config(model, *LEAST, "checkpoint.every=1", "checkpoint.keep_last=3", steps=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +163,7 @@ def whole_checkpoint(run: RunDir, step: int) -> None:
 
 def test_a_damaged_checkpoint_is_written_again_when_its_step_comes_again(model: str, tmp_path: Path) -> None:
     """Made on demand, so that the settings alone would never make it again."""
-    config = small_config(model, *SMALL, "checkpoint.every=2", "eval.at_start=false", "eval.at_end=false", steps=STEPS)
+    config = small_config(model, *LEAST, "checkpoint.every=2", "eval.at_start=false", "eval.at_end=false", steps=STEPS)
 
     def ask_and_die(step: int) -> Disturbed:
         return Disturbed("sample", die, step)
@@ -248,7 +242,7 @@ def test_what_a_killed_writer_left_is_no_obstacle(model: str, every: RunConfig, 
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     (fresh / ".config.yaml.ab12_cd9").write_text("objec")
-    config = small_config(model, *SMALL, "eval.at_start=false", "eval.at_end=false", steps=1)
+    config = small_config(model, *LEAST, "eval.at_start=false", "eval.at_end=false", steps=1)
     train(config, fresh)
     assert [path.name for path in fresh.glob(".*")] == []
     run = cut(saved, tmp_path / "run")
@@ -264,7 +258,7 @@ def test_what_a_killed_writer_left_is_no_obstacle(model: str, every: RunConfig, 
 def test_every_moment_of_a_power_cut_leaves_the_last_checkpoint_or_the_one_before(model: str, tmp_path: Path) -> None:
     """Three kinds of cut before each operation of a run that saves every step; a sample of them is resumed to the end."""
     out = tmp_path / "run"
-    config = small_config(model, *SMALL, "checkpoint.every=1", "eval.at_start=false", steps=STEPS)
+    config = small_config(model, *LEAST, "checkpoint.every=1", "eval.at_start=false", steps=STEPS)
     with power.watched(out) as disk:
         train(config, out)
     saves = [at for at, words in enumerate(disk.operations) if words.endswith(f"-> checkpoints/step-{1:06d}")]
@@ -313,14 +307,14 @@ def test_a_prompt_too_long_for_an_evaluation_is_found_before_the_first_step(
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = f"data.sources=[{{name: file, options: {{path: {file}}}}}]"
-    config = small_config(model, *SMALL[1:], source, asked, steps=1)
+    config = small_config(model, *LEAST[1:], source, asked, steps=1)
     with pytest.raises(
         DataError,
         match=rf"{split} prompts of file:rows.jsonl have more tokens than sampling.max_prompt = 256, the longest 4\d\d",
     ):
         train(config, tmp_path / "run")
     assert RunDir(tmp_path / "run").metrics() == []
-    config = small_config(model, *SMALL[1:], source, asked, "data.long_prompts=skip", steps=1)
+    config = small_config(model, *LEAST[1:], source, asked, "data.long_prompts=skip", steps=1)
     assert train(config, tmp_path / "skipped").state == "done"
 
 
@@ -345,4 +339,4 @@ def test_weights_that_are_cut_short_are_no_bug(model: str, tmp_path: Path) -> No
     cut_short = shutil.copytree(Path(model.partition("=")[2]), tmp_path / "cut")
     shorten(cut_short / "model.safetensors")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        train(small_config(f"model.path={cut_short}", *SMALL, steps=1), tmp_path / "run")
+        train(small_config(f"model.path={cut_short}", *LEAST, steps=1), tmp_path / "run")

@@ -24,21 +24,15 @@ from rlzoo.errors import ConfigError, MachineFault
 from rlzoo.runs import durable
 from rlzoo.runs.folder import RunDir
 from tests import bytes_model
-from tests.support import Disturbed, final_weights, small_config, without_times
+from tests.support import LEAST, Disturbed, final_weights, offspring, small_config, without_times
 
 STEPS = 3
-SMALL = (
-    "data.sources=[{name: maths}]",
-    "eval.problems_per_level=1",
-    "sampling.max_response=4",
-    "sampling.group_size=2",
-)
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     model = bytes_model.make(tmp_path_factory.mktemp("model"))
-    return small_config(f"model.path={model}", *SMALL, "checkpoint.every=1", "eval.every=1", steps=STEPS)
+    return small_config(f"model.path={model}", *LEAST, "checkpoint.every=1", "eval.every=1", steps=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -166,30 +160,16 @@ def test_a_clock_that_jumps_changes_nothing(
     assert all(0 < line["time/step"] < 600 for line in lines)
 
 
-def offspring(of: int) -> list[int]:
-    """Processes below this one, however deep."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (OSError, IndexError):
-            continue
-    found, level = [], [of]
-    while level:
-        level = [pid for pid, parent in parents.items() if parent in level]
-        found += level
-    return found
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 @pytest.mark.parametrize("stage", ["sample", "verify", "score"])
 def test_verifier_workers_that_are_killed_cost_nothing(
     stage: str, config: RunConfig, whole: Path, tmp_path: Path
 ) -> None:
     killed: list[int] = []
+    others = set(offspring(os.getpid()))
 
     def kill() -> None:
-        for pid in offspring(os.getpid()):
+        for pid in set(offspring(os.getpid())) - others:
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
 

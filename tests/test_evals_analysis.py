@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -162,6 +163,28 @@ def test_one_seed_is_always_inconclusive(tmp_path: Path) -> None:
     assert words(found) == {"cepo": "inconclusive"}
     assert "one seed" in found.verdict_lines()[1]
     assert found.starts[0].judgement.word == "inconclusive"
+
+
+def test_one_seed_is_inconclusive_where_both_sides_are_alike(tmp_path: Path) -> None:
+    folder = write_comparison(tmp_path / "c", gains={"grpo": [0.1]}, rollouts=False)
+    write_run(folder / "runs" / "again-seed0", gain=0.1, noise=1, rollouts=False)
+    add_arm(folder, "again")
+    found = analysed(folder)
+    assert words(found) == {"again": "inconclusive"}
+    assert "; at this one, both gave the same verdict and answer to every test problem" in found.verdict_lines()[1]
+
+
+def test_the_heading_counts_the_seeds_that_are_paired(tmp_path: Path) -> None:
+    """Three seeds were planned; cepo lacks one of them."""
+    folder = write_comparison(tmp_path / "c", rollouts=False)
+    assert " · 3 paired seeds · " in analysed(folder).heading()
+    shutil.rmtree(folder / "runs" / "cepo-seed2")
+    found = analysed(folder)
+    assert [len(verdict.seeds) for verdict in found.verdicts] == [2, 3]
+    assert " · 2 to 3 paired seeds · " in found.heading()
+    shutil.rmtree(folder / "runs" / "grpo-seed1")
+    shutil.rmtree(folder / "runs" / "grpo-seed2")
+    assert " · 1 paired seed · " in analysed(folder).heading()
 
 
 def test_a_collapsed_seed_is_kept_and_left_out_beside(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from markdown_it import MarkdownIt
 
 from rlzoo.cli.main import run as rlzoo
-from rlzoo.evals import analysis, gather, report
-from rlzoo.evals.report import drill, html, markdown, setup
+from rlzoo.evals import analysis, gather, records, report
+from rlzoo.evals.report import alone, content, drill, html, markdown, setup
 from rlzoo.runs.folder import RunDir
 from tests.fake_runs import GAINS, write_comparison, write_run
 
@@ -202,6 +203,37 @@ def test_hostile_text_in_markdown_is_no_markup(hostile: Path) -> None:
     assert markdown.escape("a|b\nc `d` [e](f) <g>") == r"a\|b c \`d\` \[e\](f) \<g\>"
 
 
+@pytest.mark.parametrize(
+    "domain", ["1. x", "2) x", "- x", "+ x", "    x", "===", "---", "-", "<p>", "https://e.example"]
+)
+def test_a_hostile_domain_in_markdown_opens_nothing(domain: str, tmp_path: Path) -> None:
+    """As a reader's program renders it: whatever a domain is named, what follows stays in its block of code."""
+    texts = ["<script>alert(1)</script>\n\n<img src=x onerror=alert(2)>"]
+    run = write_run(tmp_path / "run", domains=("maths", domain), texts=texts)
+    assert rlzoo(["report", str(run.path)]) == 0
+    found = rendered((run.path / "report.md").read_text(encoding="utf-8"))
+    assert {kind for kind, _ in found}.isdisjoint(
+        {"html_block", "html_inline", "image", "link_open", "ordered_list_open", "hr"}
+    )
+    lists = [text for kind, text in found if kind == "bullet_list_open"]
+    assert len(lists) == 2, "the setup, and what stands out"
+    assert sum("<script>" in text for kind, text in found if kind == "code_block") >= 2
+    assert not re.search(
+        r"(?<!\\)://", "".join(line for line in Path(run.path / "report.md").read_text().splitlines() if domain in line)
+    )
+
+
+def test_addresses_do_not_become_links() -> None:
+    assert markdown.escape("see https://e.example, WWW.e.example") == r"see https\://e.example, WWW\.e.example"
+    assert markdown.escape("-0.5 [-1.0, +2.0]") == r"-0.5 \[-1.0, +2.0\]", "numbers stay as they read"
+
+
+def rendered(text: str) -> list[tuple[str, str]]:
+    """Kind and text of every element of a Markdown page, those inside a line too."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    return [(each.type, each.content) for token in tokens for each in (token, *(token.children or ()))]
+
+
 def test_embedded_json_cannot_end_its_block() -> None:
     text = str(html.embedded({"a": "</script><!--<script>", "b": "&lt;", "c": "\u2028"}))
     assert not re.search("[<>&\u2028]", text)
@@ -310,7 +342,29 @@ def test_a_run_that_is_not_done_is_reported_as_far_as_it_came(state: str, steps:
     assert rlzoo(["report", str(run.path)]) == 0
     text = " ".join("".join(page(run.path).text).split())
     assert f"{state}, step {steps} of 12" in text and f"rlzoo train --resume --out {run.path}" in text
-    assert ("not recorded" in text) and ("No step's rollouts were recorded." in text) == (steps == 0)
+    plain = (run.path / "report.md").read_text(encoding="utf-8")
+    assert ("- parameters: not recorded" in plain) == (steps == 0)
+    for told in (text, plain):
+        assert ("No step's rollouts were recorded." in told) == (steps == 0)
+        assert ("Problems whose rollouts are the most mixed" in told) == (steps > 0)
+
+
+def test_a_run_with_only_its_start_evaluated_shows_one_column(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    whole = alone.tests(records.alone(run))
+    assert list(whole.head) == ["domain", "level", "problems", "step 0", "step 12", "change"]
+    lines = run.evals_file.read_text(encoding="utf-8").splitlines(keepends=True)
+    run.evals_file.write_text(lines[0], encoding="utf-8")
+    start = alone.tests(records.alone(run))
+    assert list(start.head) == ["domain", "level", "problems", "step 0"]
+    assert [row[-1] for row in start.rows] == [row[3] for row in whole.rows] and "change" not in start.note
+
+
+def test_what_stands_in_the_way_is_told_of_the_last_step(tmp_path: Path) -> None:
+    """Of a run still running too: it has not ended."""
+    run = write_run(tmp_path / "run", state="running", metrics={"reward/std": 0.0, "reward/mean": 0.0})
+    note = content.health(alone.grid(records.alone(run))).note
+    assert " grpo-seed0, at its last step: for 12 steps: all rewards are 0, so" in note
 
 
 def test_mixed_problems_and_unlike_rollouts_come_first(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlzoo.evals import statistics
-from rlzoo.evals.statistics import Interval
+from rlzoo.evals.passk import Interval
 
 
 def test_paired_t_by_hand() -> None:
@@ -114,9 +114,9 @@ SIZES = (3, 5, 8, 20)
 
 def percentile_bootstrap(values_SN: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The interval that few seeds must not be given."""
-    n = values_SN.shape[1]
-    picks_RN = rng.integers(0, n, (400, n))
-    means_SR = values_SN[:, picks_RN].mean(-1)
+    samples, n = values_SN.shape
+    picks_SR = rng.integers(0, n, (samples, 400 * n))
+    means_SR = np.take_along_axis(values_SN, picks_SR, 1).reshape(samples, 400, n).mean(-1)
     low_S, high_S = np.quantile(means_SR, [0.025, 0.975], axis=1)
     return low_S, high_S
 
@@ -128,10 +128,10 @@ def test_interval_covers(n: int) -> None:
 
 
 def test_coverage_would_show_a_bad_interval() -> None:
-    """The percentile bootstrap over 3 seeds covers about 73 % and not 95 %."""
+    """The percentile bootstrap over 3 seeds covers about 75 % and not 95 %."""
     rng = np.random.default_rng(3)
     low_S, high_S = percentile_bootstrap(rng.normal(0, 1, (2_000, 3)), rng)
-    assert 0.68 <= float(((low_S <= 0) & (high_S >= 0)).mean()) <= 0.78
+    assert 0.72 <= float(((low_S <= 0) & (high_S >= 0)).mean()) <= 0.78
 
 
 def simultaneous(alphas: str, seed: int) -> float:

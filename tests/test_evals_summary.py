@@ -48,7 +48,7 @@ def test_curve_domains_and_tests_by_hand(tmp_path: Path) -> None:
     assert [change.domain for change in found.changes] == ["maths", "code", "logic", "macro"]
     macro = found.changes[-1].difference
     assert macro.se is not None
-    reach = summary.interval(found.changes[-1])
+    reach = macro.interval()
     assert reach is not None
     assert (reach.low, reach.high) == pytest.approx((macro.value - 1.96 * macro.se, macro.value + 1.96 * macro.se))
 
@@ -88,6 +88,18 @@ def test_the_longest_wait_and_the_most_frequent_reason(tmp_path: Path) -> None:
         "maths level 3 has waited longest for a correct response: none of 7 in the last 4 recorded steps that asked it; "
         "2 levels wait for 3 or more",
     ]
+
+
+def test_a_level_that_was_seldom_asked_waits_too(tmp_path: Path) -> None:
+    """Every level of the newest step is solved; code 5 was asked only in the steps before, in vain."""
+    run = write_run(tmp_path / "run", rollouts=False)
+    for step in (1, 2, 3):
+        run.write_rollouts(step, rows(step, {("code", "5"): [False, False], ("maths", "1"): [True]}))
+    run.write_rollouts(4, rows(4, {("maths", "1"): [True]}))
+    (told,) = summary.outstanding(records.alone(run))
+    assert told.startswith(
+        "code level 5 has waited longest for a correct response: none of 6 in the last 3 recorded steps"
+    )
 
 
 def test_damaged_and_unjudged_rollouts_are_passed_over(tmp_path: Path) -> None:

@@ -276,6 +276,8 @@ def test_learning_is_no_collapse(folder: Path) -> None:
         ("truncation", {"status/truncated": 0.3}),
         ("verification", {"status/error": 0.02}),
         ("evidence", {"evidence/auc": 0.51, "evidence/auc_low": 0.47, "evidence/auc_high": 0.55}),
+        ("evidence", {"evidence/auc": 0.30, "evidence/auc_low": 0.25, "evidence/auc_high": 0.35}),
+        ("evidence", {"evidence/auc": 0.5, "evidence/auc_low": 0.0, "evidence/auc_high": 1.0}),
     ],
 )
 def test_rates_are_flagged(folder: Path, check: str, metrics: dict[str, float]) -> None:
@@ -286,6 +288,27 @@ def test_rates_are_flagged(folder: Path, check: str, metrics: dict[str, float]) 
 def test_evidence_above_chance_passes(folder: Path) -> None:
     rewrite(folder, metrics={"evidence/auc": 0.7, "evidence/auc_low": 0.6, "evidence/auc_high": 0.8})
     assert finding(analysed(folder), "evidence").level == "green"
+
+
+def with_evidence(folder: Path, aucs: dict[int, tuple[float, float, float]], steps: int = 40) -> CheckResult:
+    """The check of a run of `steps` whose steps named here credit by evidence."""
+    run = rewrite(folder, steps=steps)
+    lines = run.metrics()
+    run.metrics_file.unlink()
+    for line in lines:
+        ends = dict(
+            zip(("evidence/auc", "evidence/auc_low", "evidence/auc_high"), aucs.get(line["step"], ()), strict=False)
+        )
+        append_line(run.metrics_file, {**line, **ends})
+    return finding(analysed(folder), "evidence")
+
+
+def test_evidence_is_judged_by_the_last_steps_that_credited_by_it(folder: Path) -> None:
+    """A schedule ended it after step 25 of 40: steps 21 to 25 count, and a step with rollouts of one verdict alone measured nothing."""
+    early, late = dict.fromkeys(range(1, 21), (0.7, 0.6, 0.8)), dict.fromkeys(range(21, 26), (0.5, 0.4, 0.6))
+    found = with_evidence(folder, early | late)
+    assert (found.level, found.details) == ("flag", ("cepo-seed1: 0.50 [0.40, 0.60] over steps 21 to 25",))
+    assert with_evidence(folder, early | dict.fromkeys(range(21, 26), (0.5, 0.0, 1.0))).level == "green"
 
 
 def test_trained_test_problems_are_flagged(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from rlzoo.verifier import SandboxSettings, VerifierContext
 from rlzoo.verifiers.sandbox import levels
 from tests.attacks import objects, protocol
 
+SLACK_S = 10.0
+"""Beyond a limit, for a machine that does other work too. A program that is not stopped takes longer."""
 RIGHT_S = 5.0
 """A right program's limit, which also a sandbox that starts again must not reach."""
 FORMS = {**protocol.FORMS, **objects.FORMS}
@@ -37,7 +39,7 @@ def attack_it(attack: protocol.Posed, form: str, level: str) -> None:
     after = judge(right, tests, level, RIGHT_S)
     assert verdict.status != "correct", f"{attack.name} is correct in the form {form!r} at level {level}"
     assert verdict.judged
-    assert seconds < attack.wall_s + 2, f"{attack.name} took {seconds:.2f} s"
+    assert seconds < attack.wall_s + SLACK_S, f"{attack.name} took {seconds:.2f} s"
     assert after.correct, f"after {attack.name} a right program is {after.status}: {after.reason}"
 
 
@@ -49,7 +51,11 @@ def held() -> Iterator[str]:
 
 
 def test_attacks_are_many_and_named_once():
-    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS) >= 80
+    assert (len({attack.name for attack in ATTACKS}), len(ATTACKS), len(POSED)) == (
+        123,
+        123,
+        271,
+    )  # as docs/sandbox.md says
     assert {form for _, form in POSED} == set(FORMS)
 
 

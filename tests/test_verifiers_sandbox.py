@@ -1,8 +1,9 @@
-"""The attack suite: every program contained, none correct, none over its limit plus a second, and the next one served."""
+"""The attack suite: every program contained, none correct, none that hangs, and the next one served."""
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -15,16 +16,31 @@ from rlzoo.registry import build_verifier
 from rlzoo.types import Problem, Verdict
 from rlzoo.verifier import SandboxSettings, VerifierContext
 from rlzoo.verifiers.sandbox import levels
-from tests.attacks import Attack, cheats, escapes, resources
+from tests.attacks import Attack, cheats, escapes, objects, protocol, resources
+from tests.support import offspring
 
 TESTS: Mapping[str, Any] = {"tests": [[0, 3], [1, 5], [4, 11]]}
 WALL_S = 0.4
+SLACK_S = 10.0
+"""Beyond the limit, for a machine that does other work too. A program that is not stopped takes longer."""
 ATTACKS = {attack.name: attack for attack in (*resources.ATTACKS, *escapes.ATTACKS, *cheats.ATTACKS)}
 GOOD = "```python\nMARK = 'MARK-OF-THE-PROGRAM-BEFORE'\ntry:\n    open('left-behind', 'w').write(MARK)\nexcept OSError:\n    pass\ndef f(x):\n    return 2 * x + 3\n```"
 
 
-def test_there_are_enough_attacks():
-    assert len(ATTACKS) == len(resources.ATTACKS) + len(escapes.ATTACKS) + len(cheats.ATTACKS) >= 45
+def test_the_page_has_every_attack():
+    """docs/sandbox.md: its table, in order, and how many there are of each kind."""
+    text = (
+        (Path(__file__).parents[1] / "docs" / "sandbox.md").read_text(encoding="utf-8").split("## The attack suite")[1]
+    )
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| .+ \|$", text.split("The second group")[0], re.MULTILINE)[1:]
+    assert rows == [(attack.name, attack.tries) for attack in ATTACKS.values()]
+    groups = (resources, escapes, cheats, protocol, objects)
+    counts = {name: int(count) for count, name in re.findall(r"(\d+) in `(\w+)\.py`", text)}
+    assert counts == {group.__name__.rpartition(".")[2]: len(group.ATTACKS) for group in groups}
+    first, second = sum(len(group.ATTACKS) for group in groups[:3]), sum(len(group.ATTACKS) for group in groups[3:])
+    assert len(ATTACKS) == first
+    assert f"{first + second} programs in `tests/attacks/`" in text
+    assert f"The first, {first} programs" in text and f"The second group, {second} programs" in text
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +82,10 @@ def attack_it(attack: Attack, level: str, bait: Mapping[str, Any]) -> Verdict:
     seconds = time.monotonic() - started
     assert not verdict.correct, f"{attack.name} got through at level {level}"
     assert verdict.judged
-    assert seconds < WALL_S + 1, f"{attack.name} took {seconds:.2f} s"
+    assert seconds < WALL_S + SLACK_S, f"{attack.name} took {seconds:.2f} s"
     assert bait["secret"].read_text() == "secret"
     assert not bait["outside"].exists()
-    assert descendants(supervisor(level)) <= 1  # the level with namespaces has a process inside and one outside
+    assert len(below(level)) <= 1  # the level with namespaces has a process inside and one outside
     return verdict
 
 
@@ -80,19 +96,10 @@ def laid_out(attack: Attack, bait: Mapping[str, Any]) -> str:
     return program
 
 
-def supervisor(level: str) -> int | None:
-    """Its pid; None where it ended with the program, as it does to get rid of the program's files."""
+def below(level: str) -> list[int]:
+    """Processes of the supervisor; none where it ended with the program, as it does to get rid of the program's files."""
     process = levels.sandbox_at(level)._process
-    return process.pid if process is not None else None
-
-
-def descendants(pid: int | None) -> int:
-    """How many processes stand below this one."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
-        return 0
-    return len(children) + sum(descendants(int(child)) for child in children)
+    return offspring(process.pid) if process is not None else []
 
 
 @pytest.mark.parametrize("name", list(ATTACKS))

@@ -23,6 +23,7 @@ from rlzoo.verifiers.sandbox.cgroup import Leaf, Place
 from rlzoo.verifiers.sandbox.client import ProgramRun, Sandbox, SandboxFault, pipe_within
 from rlzoo.verifiers.sandbox.leftovers import abandoned, claim
 from tests.attacks import resources
+from tests.support import offspring
 
 MB = 2**20
 HERE = [level for level in levels.LEVELS if level != "bubblewrap" or shutil.which("bwrap")]
@@ -408,18 +409,12 @@ def begun(sandbox: Sandbox) -> list[int]:
         sandbox.begin(job, ask.fileno(), answer.fileno())
     assert sandbox._process is not None
     deadline = time.monotonic() + 10
-    while len(everyone := family(sandbox._process.pid)) < 10 and time.monotonic() < deadline:
+    while (
+        len(everyone := [sandbox._process.pid, *offspring(sandbox._process.pid)]) < 10 and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     assert len(everyone) >= 10
     return everyone
-
-
-def family(pid: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
-        return []
-    return [pid, *(one for child in children for one in family(int(child)))]
 
 
 def living(pids: list[int], seconds: float = 0.0) -> list[int]:

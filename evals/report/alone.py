@@ -70,32 +70,22 @@ def document(record: Record) -> Document:
 
 def tests(record: Record) -> Table:
     """pass@1 by domain and level, at the start and now."""
-    head = [
-        "domain",
-        "level",
-        "problems",
-        "step 0",
-        f"step {record.evaluations[-1].step}" if record.evaluations else "",
-        "change",
-    ]
-    rows: list[list[str]] = []
-    if record.evaluations:
-        now, start = record.final, record.start
-        paired = start is not None and start is not now and start.suite == now.suite
+    head, rows = ["domain", "level", "problems"], []
+    now = record.final if record.evaluations else None
+    start = record.start if now is not None and record.start is not now else None
+    paired = start is not None and now is not None and start.suite == now.suite
+    if now is not None:
         changes = {row.domain: row for row in tables.changes(start, now)} if paired and start is not None else {}
         before = {(row.domain, row.level): row.scores["pass@1"] for row in tables.scoreboard(start)} if start else {}
+        head += ["step 0", f"step {now.step}", "change"] if paired else [f"step {now.step}"]
         for row in tables.scoreboard(now):
             change = changes.get(row.domain) if row.level is None else None
-            reach = summary.interval(change) if change is not None else None
+            reach = change.difference.interval() if change is not None else None
+            told = [row.domain if row.level is None else "", row.level or "", str(row.problems)]
+            score = _percent(row.scores["pass@1"])
+            moved = f"{points(change.difference.value)}{f' {bracket(reach)}' if reach else ''}" if change else NONE
             rows.append(
-                [
-                    row.domain if row.level is None else "",
-                    row.level or "",
-                    str(row.problems),
-                    _percent(before.get((row.domain, row.level))) if paired else NONE,
-                    _percent(row.scores["pass@1"]),
-                    f"{points(change.difference.value)}{f' {bracket(reach)}' if reach else ''}" if change else NONE,
-                ]
+                [*told, _percent(before.get((row.domain, row.level))), score, moved] if paired else [*told, score]
             )
     unjudged = evaluations.unjudged(record.final) if record.evaluations else 0
     return Table(
@@ -104,8 +94,13 @@ def tests(record: Record) -> Table:
         head=head,
         rows=rows,
         words=2,
-        note=f"pass@1 in percent, its change in points with 95 % over problems, paired: it holds for these weights, and says nothing "
-        f"about other seeds. {MACRO} is the mean over domains."
+        note="pass@1 in percent"
+        + (
+            ", its change in points with 95 % over problems, paired: it holds for these weights, and says nothing about other seeds."
+            if paired
+            else "."
+        )
+        + f" {MACRO} is the mean over domains."
         + (f" {unjudged} responses could not be judged and count as wrong." if unjudged else ""),
     )
 

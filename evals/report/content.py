@@ -11,11 +11,10 @@ from typing import Any
 from rlzoo import trouble
 from rlzoo.evals.analysis import Cell, Comparison
 from rlzoo.evals.judgement import ArmVerdict
-from rlzoo.evals.passk import Estimate
+from rlzoo.evals.passk import Interval
 from rlzoo.evals.records import Record
 from rlzoo.evals.report import data, drill, setup
 from rlzoo.evals.report.drill import SharedProblem
-from rlzoo.evals.statistics import Interval
 from rlzoo.evals.validity import differences, spending
 from rlzoo.evals.validity.result import CheckResult
 from rlzoo.evals.wording import bracket, points, sentence
@@ -97,18 +96,13 @@ def document(comparison: Comparison) -> Document:
 def _checkpoint_line(verdict: ArmVerdict) -> str:
     estimate = verdict.checkpoints
     assert estimate is not None
-    if estimate.se is None:
+    reach = estimate.interval()
+    if reach is None:
         return (
             f"{verdict.arm}: {points(estimate.value)} points against {verdict.against}; too few problems for an error"
         )
-    reach = bracket(_reach(estimate))
-    told = "differ" if abs(estimate.value) > 1.96 * estimate.se else "are not told apart"
-    return f"{verdict.arm} and {verdict.against} {told} on problems like these: {points(estimate.value)} points {reach}, {estimate.problems} problems"
-
-
-def _reach(estimate: Estimate) -> Interval:
-    error = 1.96 * (estimate.se or 0.0)
-    return Interval(estimate.value - error, estimate.value + error)
+    told = "are not told apart" if reach.low <= 0 <= reach.high else "differ"
+    return f"{verdict.arm} and {verdict.against} {told} on problems like these: {points(estimate.value)} points {bracket(reach)}, {estimate.problems} problems"
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -287,9 +281,11 @@ def health(comparison: Comparison) -> Table:
 
 
 def _in_trouble(comparison: Comparison) -> list[str]:
-    """What stood in the way of learning when a run ended, by run."""
+    """What stands in the way of learning at each run's last step, by run."""
     members = [record for seeds in comparison.grid.values() for record in seeds.values()]
-    return [f"{record.name} ended {told}" for record in members for told in trouble.standing(record.metrics)]
+    return [
+        f"{record.name}, at its last step: {told}" for record in members for told in trouble.standing(record.metrics)
+    ]
 
 
 def _late(record: Record, metric: str, default: float | None) -> float | None:

@@ -22,6 +22,7 @@ def render(document: Document) -> str:
     for table in document.tables.values():
         lines += ["", f"## {escape(table.title)}", "", *_table(table)]
     lines += ["", f"## {escape(document.rollouts.title)}", ""]
+    lines += [document.rollouts.chosen if document.problems else document.rollouts.none, ""]
     for problem in document.problems:
         lines += _problem(problem)
     return "\n".join(lines) + "\n"
@@ -43,8 +44,13 @@ def _judged(document: Document) -> Iterator[str]:
 
 
 def escape(text: str) -> str:
-    """One line on which nothing is markup."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", visible(text.replace("\n", " ")))
+    """One line on which nothing is markup, wherever it stands: no list begins, no address becomes a link.
+
+    Where addresses of e-mail become links, they do so here too: no escape hides them.
+    """
+    line = re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", visible(text.replace("\n", " ")).strip())
+    line = re.sub(r":(?=//)|(?<=www)\.", r"\\\g<0>", line, flags=re.IGNORECASE)
+    return re.sub(r"^(\d+(?=[.)](?:\s|$))|(?=[-+=](?!\d)))", r"\1\\", line)
 
 
 def _table(table: Table) -> Iterator[str]:

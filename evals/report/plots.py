@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from rlzoo.errors import DataError
+from rlzoo.evals import measurements
 from rlzoo.evals.analysis import Comparison
 from rlzoo.evals.records import Record
 from rlzoo.evals.report import content, curves
@@ -330,30 +333,29 @@ def representations(comparison: Comparison) -> list[Picture]:
     pictures: list[Picture] = []
     for arm, seeds in comparison.grid.items():
         for record in seeds.values():
-            files = sorted((record.run.path / "representations").glob("step-??????.npz"))
-            picture = _scatter(arm, record, files[-1].stem, len(pictures)) if files else None
+            files = measurements.representation_files(record.run)
+            picture = _scatter(arm, record, files[-1], len(pictures)) if files else None
             if picture is not None:
                 pictures.append(picture)
                 break
     return pictures
 
 
-def _scatter(arm: str, record: Record, stem: str, number: int) -> Picture | None:
+def _scatter(arm: str, record: Record, file: Path, number: int) -> Picture | None:
     try:
-        with np.load(record.run.path / "representations" / f"{stem}.npz", allow_pickle=False) as arrays:
-            points_NH = np.asarray(arrays["embeddings"], dtype=np.float64)
-            domain_N, correct_N = np.asarray(arrays["domain"]).astype(str), np.asarray(arrays["correct"]).astype(bool)
-    except (OSError, ValueError, KeyError):
+        points_NH, domains, correct = measurements.representation(file)
+    except DataError:
         return None
-    if points_NH.ndim != 2 or len(points_NH) < 3 or not len(points_NH) == len(domain_N) == len(correct_N):
+    if len(points_NH) < 3:
         return None
+    domain_N, correct_N = np.asarray(domains), np.asarray(correct)
     points_NH = points_NH / np.maximum(np.linalg.norm(points_NH, axis=1, keepdims=True), 1e-12)
     centred_NH = points_NH - points_NH.mean(0)
     _, spread_K, axes_KH = np.linalg.svd(centred_NH, full_matrices=False)
     flat_N2 = centred_NH @ axes_KH[:2].T
     share = float((spread_K[:2] ** 2).sum() / max((spread_K**2).sum(), 1e-12))
     keep = np.linspace(0, len(flat_N2) - 1, min(len(flat_N2), MOST_DOTS)).round().astype(int)
-    step = int(stem.removeprefix("step-"))
+    step = int(file.stem.removeprefix("step-"))
     with _figure(3.4) as (figure, axes):
         names = list(dict.fromkeys(domain_N[keep].tolist()))
         for i, name in enumerate(names):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from statistics import fmean
+
+from rlzoo.evals import records
 from rlzoo.evals.evaluations import MACRO, unjudged
 from rlzoo.evals.records import Record
 from rlzoo.evals.validity.result import CheckResult, Grid, members, result
@@ -13,6 +17,9 @@ ERRORS_MOST = 0.01
 
 CEILING, FLOOR = 0.95, 0.05
 """Beyond which all arms are too near the end of the scale to tell apart. Free answers are right by chance almost never."""
+
+UNMEASURED = (0.0, 1.0)
+"""Ends of evidence/auc in a step all of whose rollouts were right, or all wrong."""
 
 
 def truncated(record: Record) -> float:
@@ -53,21 +60,36 @@ def errors(grid: Grid) -> CheckResult:
 
 
 def evidence(grid: Grid) -> CheckResult:
-    """Token credit by evidence is worth something only where the evidence tells right rollouts from wrong ones."""
+    """Token credit by evidence is worth something only where the evidence tells right rollouts from wrong ones.
+
+    Asked of the last steps that credit by it: a schedule may end it long before the run ends.
+    """
     problems, told = [], False
     for record in members(grid):
-        auc, low, high = (record.late(f"evidence/auc{end}") for end in ("", "_low", "_high"))
-        if auc is None:
+        credited = [line for line in record.metrics if "evidence/auc" in line]
+        if not credited:
             continue
         told = True
-        if low is not None and high is not None and low <= 0.5 <= high:
-            problems.append(f"{record.name}: {auc:.2f} [{low:.2f}, {high:.2f}] late in the run")
+        measured = records.last([line for line in credited if _ends(line) != UNMEASURED])
+        if not measured:
+            problems.append(f"{record.name}: no step that it credited held right and wrong rollouts to measure it on")
+            continue
+        auc = fmean(line["evidence/auc"] for line in measured)
+        low, high = (fmean(ends) for ends in zip(*map(_ends, measured), strict=True))
+        if low <= 0.5:
+            steps = f"steps {measured[0]['step']:.0f} to {measured[-1]['step']:.0f}"
+            problems.append(f"{record.name}: {auc:.2f} [{low:.2f}, {high:.2f}] over {steps}")
     return result(
         "evidence",
         problems,
         fine="evidence tells right rollouts from wrong ones" if told else "no arm assigns credit by evidence",
-        wrong="evidence/auc is at chance, so credit went to tokens without reason",
+        wrong="evidence/auc is not above chance, so credit went to tokens without reason",
     )
+
+
+def _ends(line: Mapping[str, float]) -> tuple[float, float]:
+    """Of the interval of evidence/auc."""
+    return line.get("evidence/auc_low", 0.0), line.get("evidence/auc_high", 1.0)
 
 
 def overlap(grid: Grid) -> CheckResult:
