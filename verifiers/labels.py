@@ -42,11 +42,7 @@ def same_letter(gold: str, found: str, lenient: bool) -> bool | None:
         return None
     alone = [len(plain(text).strip("().")) == 1 for text in (gold, found)]
     marked = [MARKED.fullmatch(text) is not None for text in (gold, found)]
-    if (
-        all(alone)
-        or (lenient and all(map(max, alone, marked)))
-        or (lenient and alone[0] and parted(found) is not None)
-    ):
+    if all(alone) or (lenient and all(map(max, alone, marked))) or (lenient and alone[0] and parted(found) is not None):
         told = parted(found)
         if given != letter or told is None or alone[0]:
             return given == letter and (told is None or not ELSE.search(told[1]))

@@ -1,7 +1,7 @@
 r"""Taking an answer apart into its form. What stands within the parts is compared elsewhere; nothing is worked out."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import reduce
 
@@ -20,6 +20,7 @@ from rlzoo.verifiers.forms import (
     Words,
     Worked,
 )
+from rlzoo.verifiers.naming import is_name
 from rlzoo.verifiers.notation import CONDITIONAL, as_number, cut, strip, tokens
 from rlzoo.verifiers.patterns import (
     AND,
@@ -42,7 +43,6 @@ from rlzoo.verifiers.patterns import (
     VALUE_COMMANDS,
     VARIABLE,
 )
-from rlzoo.verifiers.naming import is_name
 from rlzoo.verifiers.words import INFINITY, NO_SOLUTION, NONE, folded, is_words, joined_words
 
 MOST = 64

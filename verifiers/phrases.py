@@ -8,7 +8,8 @@ import re
 _NUMERALS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen twenty"""
 NUMERALS = {name: number for number, name in enumerate(_NUMERALS.split())}
-TENS = frozenset("thirty forty fifty sixty seventy eighty ninety score gross".split())
+_TENS = "thirty forty fifty sixty seventy eighty ninety score gross"
+TENS = frozenset(_TENS.split())
 _PARTS = r"hal(?:f|ves)|(?:quarter|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|twelfth|hundredth|thousandth|millionth|billionth)s?"
 FRACTION = re.compile(rf"(?:.*[\s-])?(?:{_PARTS}|negative|positive)(?:\s+of\b.*)?")
 """What makes a part of a number: `tenths`, `hundredths of a second`; `fifth graders` are counted."""
@@ -31,7 +32,9 @@ LONGEST_NOUN = 8
 _LEADS = """so thus hence therefore approximately approx about exactly precisely only just total answer rs rs. inr usd eur gbp us day year month week hour minute
     step term level round grade page room row column figure case box door player person team number point line class group stage game question problem"""
 LEADS = frozenset(_LEADS.split())
-LEAD = re.compile(r"(?:and |so |thus |hence |therefore )?(?:a total of|in total|there (?:are|is|were|was)|(?:we|he|she|they|it|you) (?:get|gets|have|has|had|is|are))")
+LEAD = re.compile(
+    r"(?:and |so |thus |hence |therefore )?(?:a total of|in total|there (?:are|is|were|was)|(?:we|he|she|they|it|you) (?:get|gets|have|has|had|is|are))"
+)
 """Words before a value that add nothing to it."""
 TOLD = re.compile(r"(?P<name>.*?)\s*(?:[:=]|\b(?:is|are|was|were|equals|be))")
 LONGEST_NAME = 12

@@ -29,7 +29,9 @@ MEANINGS: Mapping[str, re.Pattern[str]] = {
     "yes": re.compile(
         r"yes(?! no\b)(?: (?:it|they|he|she|this|that|there|we|you|both|all|i)\b(?!.*\b(?:not?|but|only|cannot|wrong|incorrect|false|unless|sometimes)\b|.*n['’]t).*)?"
     ),
-    "no": re.compile(r"no(?!.*\b(?:yes|wrong|incorrect|false|unless)\b)(?: (?:it|they|he|she|this|that|there|we|you|i)\b.*(?:\bnot\b|\bcannot\b|n['’]t).*)?"),
+    "no": re.compile(
+        r"no(?!.*\b(?:yes|wrong|incorrect|false|unless)\b)(?: (?:it|they|he|she|this|that|there|we|you|i)\b.*(?:\bnot\b|\bcannot\b|n['’]t).*)?"
+    ),
 }
 """What is said in several ways."""
 ALSO_MEANT = frozenset((frozenset((NONE, ABSENT)), frozenset((ABSENT, UNDEFINED))))
