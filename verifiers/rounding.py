@@ -28,9 +28,7 @@ def meant(about: About) -> tuple[Form, ...]:
     while isinstance(exact, About):
         links.insert(0, exact.rounded)
         exact = exact.exact
-    head = exact
-    while isinstance(head, Named | Worked):
-        head = head.value
+    head = _head(exact)
     if len(links) == 1 and isinstance(head, Value):
         if isinstance(exact, Named) and _value(units.split(head.text, units.ALL_LETTERS)[0]) is None:
             return tuple(links)  # A = \pi r^2 \approx 78.54
@@ -39,6 +37,13 @@ def meant(about: About) -> tuple[Form, ...]:
     if len(links) > MOST or not all(_same_shape(head, link, near=False) for link in links):
         return ()
     return (exact, links[-1]) if not _decimal(head) and _same_shape(head, links[-1], near=True) else (exact,)
+
+
+def _head(form: Form) -> Form:
+    """A value without its name and the calculation before it."""
+    while isinstance(form, Named | Worked):
+        form = form.value
+    return form
 
 
 def rounds(exact: str, rounded: str) -> bool:
