@@ -140,7 +140,7 @@ def option(asked: str, gold: str, found: str) -> bool:
 
 def contradicts(asked: str, found: str) -> bool:
     """Whether a letter stands beside what is another option's text: `(B) 7`, where 7 is option C."""
-    told = labels.parted(strip(clean(found)))
+    told = labels.parted(strip(clean(found))) if as_number(found) is None else None
     options = _options(asked) if told is not None else {}
     if told is None or told[0] not in options or _same(options[told[0]], told[1]):
         return False
@@ -151,6 +151,8 @@ def contradicts(asked: str, found: str) -> bool:
 
 def same_as_asked(asked: str, gold: str, found: str) -> bool:
     """Whether two answers are the same to somebody who reads the question, and not without it."""
+    if None not in (as_number(gold), as_number(found)):
+        return False
     text = strip(clean(found))
     return any(
         _same(*pair) for way in (_of_formula, _rounded, _counted, _ratio, _letter) for pair in way(asked, gold, text)
