@@ -117,7 +117,7 @@ def test_policies_reach_the_workers_and_the_provenance(tmp_path: Path):
         "truncated",
     }  # the model writes no boxes
     verdicts: dict[str, Any] = json.loads((tmp_path / "run" / "provenance.json").read_text())["verdicts"]
-    assert verdicts == {"maths": {"version": 3, "extraction": "last-boxed", "equality": "lenient"}}
+    assert verdicts == {"maths": {"version": 4, "extraction": "last-boxed", "equality": "lenient"}}
 
 
 def test_every_verifier_that_judges_is_named_with_version_and_settings(tmp_path: Path):
@@ -131,7 +131,7 @@ def test_every_verifier_that_judges_is_named_with_version_and_settings(tmp_path:
     source = build("file", {"path": str(tmp_path / "rows.jsonl"), "test": 0.0, "validation": 0.0})
     assert verdict_rules(config, [source]) == {
         f"{mine}:Broken": {"version": 7},
-        "maths": {"version": 3, "extraction": "final", "equality": "lenient"},
+        "maths": {"version": 4, "extraction": "final", "equality": "lenient"},
         "router": {"version": 1, "routes": {"my-*": "maths"}},
     }
 

@@ -5,7 +5,7 @@ from collections import deque
 from itertools import takewhile
 
 from rlzoo.verifiers import listed
-from rlzoo.verifiers.concluded import JOIN, MATH, conclusion, inner, trimmed
+from rlzoo.verifiers.concluded import END, JOIN, MATH, conclusion, inner, trimmed
 from rlzoo.verifiers.notation import ROUNDED
 
 PHRASE = re.compile(
@@ -29,6 +29,19 @@ BEYOND = re.compile(
     r"(?<=\w)\s*(?:,\s*)?\b(?:because|since|as|so|when|where|which|after|and (?:he|she|it|they|the|we|so))\b.*$"
 )
 """What follows a number in its sentence and belongs to no answer."""
+AGAINST = re.compile(
+    r"\bas well as\b|\b(?:wrong|incorrect|mistaken|alternatively|instead)\b|\b(?:real|actual|true|right|correct) (?:one|answer|value)\b"
+    r"|\balso (?:be|right|correct|works?|possible|valid)\b|\b(?:and|or|but) \S*\d\S* (?:when|if|for|where|otherwise)\b|\b(?:could|might|may) be\b",
+    re.IGNORECASE,
+)
+"""What stands in such words where they do not leave the number as it is."""
+ASKED = re.compile(r"[^.?!\n]*\?(?=\s|$)")
+OTHERWISE = re.compile(
+    r"\W*(?:but|however|or|though|although|alternatively|maybe|perhaps|possibly|wait|actually|no)\b[^.\n]*?"
+    r"\b(?:is|be|are|equals?|=|becomes?|also)\s+(?:also\s+|actually\s+|in fact\s+)?[$*\\(]*(?P<other>-?\d[\d.,/]*\d|\d)",
+    re.IGNORECASE,
+)
+"""How a next sentence begins that gives another value."""
 ITEM = re.compile(r"\s*[-*•+]\s+(.+)")
 MOST = 64
 """Announcements that are looked at, from the last one on."""
@@ -57,10 +70,17 @@ def _said(response: str, phrase: re.Match[str]) -> str | None:
             return None
     elif MATH.match(line.strip()):  # `is $5$ cm`
         line = _formulas(line.strip()) or line
+    if ASKED.match(MATH.sub("m", line)):  # `7? No, 8`
+        return None
+    behind = END.search(line)
     said = trimmed(line)
+    if behind and (other := OTHERWISE.match(line, behind.end())) and other["other"] not in said:
+        return None
     if len(re.findall(r"[a-zA-Z]{2,}", MATH.sub(" ", said))) > 3 and said[:1].isalpha():
         said = conclusion(f"{said}.") or said
-    said = BEYOND.sub("", said) if said[:1] in "-−$€£0123456789" and not ROUNDED.search(said) else said
+    if said[:1] in "-−$€£0123456789" and not ROUNDED.search(said):
+        beyond = BEYOND.search(said)
+        said = said if beyond is None or AGAINST.search(beyond[0]) else said[: beyond.start()]
     first = re.split(r"[\s,.]", said.casefold(), maxsplit=1)[0]
     if not said or first in EVALUATION or not re.search(r"\w|\\|∅", said):
         return None

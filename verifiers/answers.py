@@ -49,9 +49,15 @@ SECTION = re.compile(
     re.IGNORECASE,
 )
 """How headings of four signs begin, where they hold digits."""
-RETRACTED = re.compile(
-    r"\b(?:wait|actually|correction|mistake|sorry|oops|wrong|incorrect|instead|re-?check(?:ing)?|hold on|hmm)\b",
+RETRACTED = re.compile(rf"\b(?:{concluded.DOUBTED}|correction|sorry|re-?check(?:ing)?|hold on)\b", re.IGNORECASE)
+CORRECTED = re.compile(
+    r"[.!?\n}][\s$*)\\\]]*(?:[.!][\s$]*)?(?:wait|actually|no|correction|sorry|oops|hmm)\b[^.\n]{0,60}?(?:\b(?:is|be|equals?)|=)\s*(?:really |actually |in fact )?[$*\\(]*(?P<other>-?\d[\d.,/]*\d|\d)(?![\d^*+/-])",
     re.IGNORECASE,
+)
+"""Another value behind a box, which is not announced as the answer."""
+DENIED_BEHIND = re.compile(r"[\s$.)\\\]]*(?:is|was|would be)\s+(?:wrong|incorrect|false|not\b)", re.IGNORECASE)
+DENIED_BEFORE = re.compile(
+    r"\b(?:cannot be|can['’]t be|isn['’]t|is not|not|never|rather than|instead of|other than)\s*[$\\(]*$", re.IGNORECASE
 )
 HASHES = re.compile(r"^[ \t]*####(?!#)([^\n]*)", re.MULTILINE)
 THOUGHT_BEGINS = re.compile(r"<(?:think|thinking|thought|reasoning)>|◁think▷|<\|begin_of_thought\|>")
@@ -87,7 +93,10 @@ def final_answer(response: str, agreeing: bool = False) -> str | None:
     if boxed is None and box_at >= 0:
         return None
     if boxed:
-        return _afterwards(response, box_at) or f"{boxed}{_unit_of(response, box_at, boxed)}"
+        later = _afterwards(response, box_at)
+        if later is None and _corrected(response, box_at, boxed):
+            return None
+        return later or f"{boxed}{_unit_of(response, box_at, boxed)}"
     said, marked = announced.answer(response), _marked(response)
     if said is not None and (marked is None or not marked.certain or said[1] > marked.at):
         return said[0]
@@ -107,6 +116,20 @@ def _unit_of(response: str, box_at: int, boxed: str) -> str:
     if not re.match(r"[\s$\\)\]]*[a-zA-Z°]", behind):
         return ""
     return concluded.unit_behind(re.sub(r"^\s*(?:\$+|\\[)\]])?\s*(?:\\(?:text|mathrm)\{)?", "", behind))
+
+
+def _corrected(response: str, box_at: int, boxed: str) -> bool:
+    """Whether what follows a box says another number instead: `Wait, it is 8.`"""
+    others = [found["other"] for found in CORRECTED.finditer(response, box_at)]
+    return bool(others) and others[-1] not in boxed and re.search(r"\d", boxed) is not None
+
+
+def _denied(response: str, box: re.Match[str]) -> bool:
+    """Whether words beside a box say that it is not the answer."""
+    content = _content(response, box)
+    end = box.end() + len(content or "") + 1
+    before = DENIED_BEFORE.search(response, max(0, box.start() - 30), box.start())
+    return before is not None or (content is not None and DENIED_BEHIND.match(response, end, end + 60) is not None)
 
 
 def _afterwards(response: str, box_at: int) -> str | None:
@@ -277,7 +300,7 @@ def _tagged(response: str) -> tuple[str, int] | None:
 
 def _boxes(response: str) -> tuple[str | None, int]:
     """The last box's content, with those that are one answer together with it; and where the last one starts (-1: there is none)."""
-    places = deque(BOX.finditer(response), MOST_BOXES)
+    places = [box for box in deque(BOX.finditer(response), MOST_BOXES) if not _denied(response, box)]
     content, at = _last_boxed(response, places)
     if not content:
         return content, at

@@ -6,14 +6,16 @@ value right, but for a multiple choice that is answered with the option's text i
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 from rlzoo.types import Problem
-from rlzoo.verifiers import comparing, units
+from rlzoo.verifiers import comparing, labels, rounding, units
 from rlzoo.verifiers.concluded import MATH, inner
+from rlzoo.verifiers.forms import About, Many, Named
 from rlzoo.verifiers.notation import FRACTION, MIXED, POWER_OF_TEN, as_number, clean, plain, strip
+from rlzoo.verifiers.parsing import readings
 
 FACTOR = re.compile(
     r"(?:^|[.!?:;,]\s+|\bplease |\bfully |\bcompletely )factor(?:i[sz]e)?\b|\bfactor(?:i[sz]e)?d?\b[^.?!]{0,90}\b(?:completely|fully)\b|factored form|"
@@ -65,6 +67,13 @@ VALUE = re.compile(r"\b(?:how (?:many|much)|what|which|find|compute|determine)\b
 PRIME_POWER = re.compile(r"(\d{1,12})(?:\^\{?\d{1,3}\}?)?", re.ASCII)
 DENOMINATOR = re.compile(r"\\frac\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}\{[^{}]*\\sqrt|/\s*\(?\s*[\d\s]*\\?sqrt")
 ROOT_OF = re.compile(r"\\sqrt\s*\{\s*(\d{1,12})\s*\}")
+ROUND = re.compile(
+    r"\bround|\bnearest\b|\bapproximat|\bestimat|decimal places?|significant (?:figures|digits)|to the (?:tenth|hundredth|thousandth)",
+    re.IGNORECASE,
+)
+RATIO_ASKED = re.compile(r"\bratios?\b|\bproportions?\b|\bodds\b", re.IGNORECASE)
+NOUN = re.compile(r"(?P<number>-?\d[\d.,/]*) ?(?:\\text\{ ?)?(?P<noun>[a-z]{3,20}) ?\}?", re.IGNORECASE)
+LONGEST_FORMULA = 60
 LONGEST = 4_000
 """Characters of a question that are read."""
 MOST_OPTIONS = 10
@@ -127,6 +136,71 @@ def option(asked: str, gold: str, found: str) -> bool:
     if given is not None:
         return given[1] in options and _same(options[given[1]], gold)
     return expected is not None and [name for name, text in options.items() if _same(text, found)] == [expected[1]]
+
+
+def contradicts(asked: str, found: str) -> bool:
+    """Whether a letter stands beside what is another option's text: `(B) 7`, where 7 is option C."""
+    told = labels.parted(strip(clean(found))) if as_number(found) is None else None
+    options = _options(asked) if told is not None else {}
+    if told is None or told[0] not in options or _same(options[told[0]], told[1]):
+        return False
+    if any(_same(text, told[1]) for text in options.values()):
+        return True
+    return None not in (as_number(told[1]), as_number(options[told[0]]))
+
+
+def same_as_asked(asked: str, gold: str, found: str) -> bool:
+    """Whether two answers are the same to somebody who reads the question, and not without it."""
+    if None not in (as_number(gold), as_number(found)):
+        return False
+    text = strip(clean(found))
+    return any(
+        _same(*pair) for way in (_of_formula, _rounded, _counted, _ratio, _letter) for pair in way(asked, gold, text)
+    )
+
+
+def _of_formula(asked: str, gold: str, found: str) -> Iterator[tuple[str, str]]:
+    """`x^2 + y^2 = 25` as 25 where the question asks for `x^2 + y^2`, and says no such thing of it."""
+    left, sign, right = found.partition("=")
+    signs = [re.escape(one) for one in plain(left).replace(" ", "")]
+    if sign and "=" not in right and 0 < len(signs) <= LONGEST_FORMULA:
+        spaced = r"\s*".join(signs)
+        alone = rf"(?<![\w+\-*/^|(\\])(?<![+\-*/^|(]\s){spaced}(?!\w|\s*[+\-*/^|!(=<>])"
+        if re.search(alone, clean(asked)):
+            yield gold, right
+
+
+def _rounded(asked: str, gold: str, found: str) -> Iterator[tuple[str, str]]:
+    """`3.6 \\approx 4` as 4 where the question asks to round."""
+    if "\\approx" in found and ROUND.search(asked):
+        form = readings(found)[-1]
+        while isinstance(form, Named):
+            form = form.value
+        if isinstance(form, About) and rounding.meant(form):
+            yield gold, found.rpartition("\\approx")[2]
+
+
+def _counted(asked: str, gold: str, found: str) -> Iterator[tuple[str, str]]:
+    """`3 quarters` as 3 where the question is how many quarters."""
+    noun = NOUN.fullmatch(found)
+    if noun and re.search(rf"\bhow many (?:[\w-]+ ){{0,2}}{noun['noun'].rstrip('s')}", asked, re.IGNORECASE):
+        yield gold, noun["number"]
+
+
+def _ratio(asked: str, gold: str, found: str) -> Iterator[tuple[str, str]]:
+    """`3:10` as a ratio, which it is by itself no more than a time of day."""
+    if RATIO_ASKED.search(asked):
+        one, other = (re.sub(r"^\s*(\d+)\s*:\s*(\d+)\s*$", r"\1 to \2", side) for side in (gold, found))
+        if (one, other) != (gold, found):
+            yield one, other
+
+
+def _letter(asked: str, gold: str, found: str) -> Iterator[tuple[str, str]]:
+    """`D) Not enough information` as D where that is what D says."""
+    told = labels.parted(found)
+    options = _options(asked) if told is not None else {}
+    if told is not None and told[0] in options and _same(options[told[0]], told[1]):
+        yield gold, told[0]
 
 
 def _same(one: str, other: str) -> bool:
@@ -279,9 +353,6 @@ def _has(pattern: str, told: str) -> Callable[[str, str], str | None]:
 
 
 def _ordered(gold: str, found: str) -> str | None:
-    from rlzoo.verifiers.forms import Many
-    from rlzoo.verifiers.parsing import readings
-
     one, other = readings(gold)[-1], readings(found)[-1]
     if not (isinstance(one, Many) and isinstance(other, Many) and len(one.items) == len(other.items)):
         return None

@@ -31,7 +31,7 @@ class Choice(Verifier[ChoiceConfig]):
 
     name = "choice"
     Config = ChoiceConfig
-    version = 3
+    version = 4
 
     def judge(self, problem: Problem, response: str) -> Verdict:
         gold, options = _gold(problem)

@@ -7,7 +7,7 @@ strict refuses and lenient takes, it refuses by name. Neither takes a calculatio
 import re
 from collections.abc import Mapping, Sequence
 
-from rlzoo.verifiers import clocks, labels, progressions, words
+from rlzoo.verifiers import clocks, labels, naming, progressions, words
 from rlzoo.verifiers.forms import (
     About,
     Form,
@@ -25,17 +25,17 @@ from rlzoo.verifiers.forms import (
 )
 from rlzoo.verifiers.notation import as_number, clean, plain, strip
 from rlzoo.verifiers.parsing import as_parts, readings
-from rlzoo.verifiers.patterns import ARITHMETIC, VARIABLE
+from rlzoo.verifiers.patterns import ARITHMETIC, THOUSANDS, VARIABLE
+from rlzoo.verifiers.phrases import NUMERALS
 from rlzoo.verifiers.quantities import AS_WRITTEN, EQUATION, Outcome, taken, values
 from rlzoo.verifiers.regions import beside, is_infinite, punctured
-from rlzoo.verifiers.rounding import agrees
-from rlzoo.verifiers.words import ENDLESS, NONE, NUMERALS, folded
+from rlzoo.verifiers.rounding import meant, rounds
+from rlzoo.verifiers.words import ENDLESS, NONE, folded
 
 COLUMN = re.compile(r"\\binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 """A column of two, as some write it."""
 FUNCTION = re.compile(r"(?P<name>[a-zA-Z](?:\^\{-1\}|')?)\s*\(\s*(?P<letter>[a-z])\s*\)")
-OTHER_LETTER = re.compile(r"(?<![\\a-zA-Z])[nm](?![a-zA-Z])")
-MODULO = re.compile(r"^[a-z] ?\\equiv|\(?\s*(?:\\[pb]?mod|\\text\{\(?mod\}|mod)\s*\{?\d+\}?\s*\)?$")
+MODULO = re.compile(r"^[a-z] ?\\equiv|\(?\s*(?:\\[pb]?mod|\\text\{\(?mod\}|mod)\s*\{?(?P<modulus>\d{1,9})\}?\s*\)?$")
 
 TOLD: Mapping[type, str] = {Named: "a name, `x = ...`", Worked: "a calculation", About: "an approximation"}
 
@@ -62,42 +62,38 @@ def _same(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
             return told, ""
     if (told := labels.same_letter(gold, found, lenient)) is not None:
         return told, ""
-    if option := labels.MARKED.fullmatch(gold):
-        gold = strip(option["rest"])
-        if (given := labels.MARKED.fullmatch(found)) and given[1] == option[1] and given[2] == option[2]:
-            found = strip(given["rest"])
+    if option := labels.MARKED.fullmatch(gold) and labels.parted(gold):
+        given = labels.parted(found)
+        gold, found = option[1], given[1] if given is not None and given[0] == option[0] else found
     if lenient and (told := progressions.same(gold, found)) is not None:
         return told, "" if told else "other numbers, for some integers"
-    gold, found = _for_any_integer(gold, found, lenient)
+    both = progressions.without_condition(gold, found, lenient)
+    if both is None:
+        return False, "other integers"
+    gold, found = both
     if lenient:
         found = labels.shortened(gold, found)
     if lenient and not AS_WRITTEN.search(gold):
-        found = beside(MODULO.sub("", found))
+        found = beside(_reduced(found))
     try:
-        return _any([(one, other) for one in readings(gold) for other in readings(found)], lenient, read)
+        whole = readings(gold)[:1] if THOUSANDS.fullmatch(gold) and not _in_order(gold, found) else readings(gold)
+        return _any([(one, other) for one in whole for other in readings(found)], lenient, read)
     except RecursionError:
         return False, "nested too deeply"
 
 
-def _for_any_integer(gold: str, found: str, lenient: bool) -> tuple[str, str]:
-    """Both without `k in Z`, where both have it, whatever the letter; to lenient also where one has."""
-    (any_gold, of_gold), (any_found, of_found) = _any_integer(gold), _any_integer(found)
-    if lenient:
-        gold, found = progressions.members(gold), progressions.members(found)
-    if of_gold and of_found:
-        return strip(any_gold), strip(any_found)
-    if not lenient or not (of_gold or of_found):
-        return gold, found
-    bare = [text if has else OTHER_LETTER.sub("k", text) for text, has in ((any_gold, of_gold), (any_found, of_found))]
-    return strip(bare[0]), strip(bare[1])
+def _reduced(text: str) -> str:
+    """`7 \\pmod{10}` as 7; other numbers are not what is left of them, and stay as they are."""
+    found = MODULO.search(text)
+    if found is None or found["modulus"] is None:
+        return MODULO.sub("", text)
+    value = as_number(text[: found.start()])
+    return text if value is not None and not 0 <= value < int(found["modulus"]) else text[: found.start()].strip()
 
 
-def _any_integer(text: str) -> tuple[str, bool]:
-    """An answer for any integer, with its letter as k and without the condition; whether it has one."""
-    family = None if AS_WRITTEN.search(text) else progressions.condition(text)
-    if family is None:
-        return text, False
-    return re.sub(rf"(?<![\\a-zA-Z]){family.letter}(?![a-zA-Z])", "k", family.text), True
+def _in_order(gold: str, found: str) -> bool:
+    """Whether numbers stand as they do in `1,234`, which may be two."""
+    return gold.replace(",", "") == re.sub(r"[\s,;(){}\[\]\\]", "", found)
 
 
 def forms(gold: Form, found: Form, lenient: bool, read: bool = False) -> Outcome:
@@ -158,13 +154,12 @@ def _told(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
     if not lenient:
         return False, f"{TOLD[type(found)]}; strict takes the value alone"
     if isinstance(found, About):
-        if not agrees(found):
+        told = meant(found)
+        if not told or not _holds(told[0]):
             return False, "an approximation of another value"
-        return _any(((gold, found.exact), (gold, found.rounded)), lenient, read)
+        return _any([(gold, one) for one in told], lenient, read)
     if isinstance(found, Worked):
-        if not all(_holds(step, found.value) for step in found.steps):
-            return False, "its calculation does not hold"
-        return forms(gold, found.value, lenient, read)
+        return forms(gold, found.value, lenient, read) if _holds(found) else (False, "its calculation does not hold")
     assert isinstance(found, Named)
     if isinstance(gold, Value) and EQUATION.search(gold.text) and isinstance(found.value, Value):
         return values(gold.text, f"{found.name}={found.value.text}", lenient, read)
@@ -182,6 +177,8 @@ def _both_named(gold: Named, found: Named, lenient: bool, read: bool) -> Outcome
                 return False, f"{found.name} for {gold.name}"
             renamed = re.sub(rf"(?<![\\a-zA-Z]){other}(?![a-zA-Z])", one, found.value.text)
             return forms(gold.value, Value(renamed), lenient, read)
+    if lenient and naming.others(gold.name, found.name):
+        return False, f"{found.name} for {gold.name}"
     if not all(letters) or plain(gold.name) == plain(found.name):
         return forms(gold.value, found.value, lenient, read)
     sides = [(side.name, side.value.text) for side in (gold, found) if isinstance(side.value, Value)]
@@ -205,11 +202,13 @@ def _any(pairs: Sequence[tuple[Form, Form]], lenient: bool, read: bool) -> Outco
     return outcome
 
 
-def _holds(step: str, value: Form) -> bool:
-    from rlzoo.verifiers import symbolic
-
+def _holds(form: Form) -> bool:
+    """Whether every step of a calculation, if it is one, comes to its value, or is rounded to it."""
+    if not isinstance(form, Worked):
+        return True
+    value = form.value.text if isinstance(form.value, Value) else None
     try:
-        return isinstance(value, Value) and symbolic.same(step, value.text, True)[0]
+        return value is not None and all(values(step, value, True)[0] or rounds(step, value) for step in form.steps)
     except ValueError:
         return False
 
@@ -274,7 +273,7 @@ def _many(gold: Form, found: Form, lenient: bool, read: bool) -> Outcome:
 def _for_one(gold: Value, found: Many, lenient: bool, read: bool) -> Outcome:
     """A list or set where one value is expected: a condition behind it, `a_n = 2n - 1, n >= 1`, or the same value several times."""
     first, *others = found.items or (found,)
-    if found.kind == "list" and others and all(isinstance(one, Region) and one.letter for one in others):
+    if found.kind == "list" and others and not found.either and all(_about_letters_of(gold, one) for one in others):
         return forms(gold, first, lenient, read) if lenient else (False, "a condition; strict takes the value alone")
     fits = (found.kind == "list" and others) or (
         found.kind == "set" and isinstance(first, Value | Named) and not others
@@ -282,6 +281,12 @@ def _for_one(gold: Value, found: Many, lenient: bool, read: bool) -> Outcome:
     if fits and all(forms(gold, item, lenient, read)[0] for item in found.items):
         return taken(lenient, "a set or several forms for one value")
     return False, f"{len(found.items)} answers for one"
+
+
+def _about_letters_of(gold: Value, form: Form) -> bool:
+    """Whether a condition is on a letter of the expected answer: `n >= 1` beside `2n - 1`."""
+    letter = form.letter if isinstance(form, Region) else None
+    return letter is not None and re.search(rf"(?<![\\a-zA-Z]){re.escape(letter)}(?![a-zA-Z])", gold.text) is not None
 
 
 def _ordered(gold: Many, found: Many, lenient: bool, read: bool) -> bool:

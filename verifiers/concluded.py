@@ -58,7 +58,10 @@ IS_A = re.compile(r"\b(?:is|be|are|was|falls on|lands on)\s+(?:an?\s+|the\s+|on\
 COMMENT = re.compile(
     r"(?:in)?correct|right|wrong|valid|consistent|reasonable|satisfied|verified|done|complete|solved|possible|impossible|unique|confirmed|clear|needed|as|follows|below|above"
 )
-AGREED = re.compile(r"(?:\W|therefore|so|thus|hence)*\b(?P<word>yes|no)\b\**\s*[,.:;!—–-]", re.IGNORECASE)
+DEPENDS = (
+    r"(?!.*\b(?:unless|except|only (?:if|when)|depends|sometimes|in a way|not always|(?:yes|no) and (?:yes|no))\b)"
+)
+AGREED = re.compile(rf"(?:\W|therefore|so|thus|hence)*{DEPENDS}\b(?P<word>yes|no)\b\**\s*[,.:;!—–-]", re.IGNORECASE)
 RATIO = re.compile(
     r"\bratio\b.*?(?P<ratio>\d+(?:\.\d+)?(?:\s*(?::|\bto\b)\s*\d+(?:\.\d+)?){1,3})[.!\s*]*$", re.IGNORECASE | re.DOTALL
 )
@@ -82,10 +85,10 @@ CHECKED = re.compile(
 )
 """How a paragraph begins that follows an answer."""
 PROOF = re.compile(r"^\W*proof\b", re.IGNORECASE | re.MULTILINE)
-TAKEN_BACK = re.compile(
-    r"\b(?:wait|actually|mistake|wrong|incorrect|instead|oops|hmm|fails?|contradict\w*|extraneous|rejected?|not|however|but)\b",
-    re.IGNORECASE,
-)
+DOUBTED = "wait|actually|mistake|wrong|incorrect|instead|oops|hmm"
+"""Words that take an answer back."""
+FAILED = re.compile(rf"\b(?:{DOUBTED}|fails?|contradict\w*|extraneous|rejected?|not|however|but)\b", re.IGNORECASE)
+"""What a check says that does not confirm."""
 UNSURE = re.compile(
     r"\?|\b(?:maybe|perhaps|wait|hmm|not|isn't|doesn't|unsure|guess|suppose|assume|assuming|mistake|wrong|could be|might|either|let's|let me|try)\b",
     re.IGNORECASE,
@@ -156,7 +159,7 @@ def conclusion(response: str) -> str | None:
     if found is not None:
         return found
     checks = [check.start() for check in CHECKED.finditer(text) if text[: check.start()].strip()]
-    if not checks or TAKEN_BACK.search(text, checks[0]):
+    if not checks or FAILED.search(text, checks[0]):
         return None
     return _ending(_without_asides(text[: checks[0]]))
 

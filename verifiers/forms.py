@@ -51,6 +51,8 @@ class Many:
     kind: Literal["list", "set", "tuple", "bracket"]
     """`1, 2`; `{1, 2}`; `(1, 2)`; `[1, 2, 3]`."""
     items: tuple["Form", ...]
+    either: bool = False
+    """Of a list: `or` or `and` stands in it, not only commas."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import re
 
+from rlzoo.verifiers import phrases
 from rlzoo.verifiers.notation import plain, strip
 
 CHOICE = re.compile(r"(?:\\text\{)?\(?([A-J])\)?\.?\}?(?:[).:]?\s*\}?\s+.*|\}?)", re.DOTALL)
@@ -14,11 +15,14 @@ REPEATED = re.compile(
 )
 """How often a root counts, behind it."""
 POINT = re.compile(r"[A-Z]'?\s*=?\s*(?=\()")
-PREFIX = re.compile(r"\\text\{[^{}]*[a-zA-Z:=][^{}]*\}\s*(?=[-\d\\$(\[])")
-HEDGED = re.compile(
-    r"\b(?:not|except|other|or|less|more|fewer|greater|smaller|least|most|than|over|under|between|up to|below|above)\b"
+PREFIX = re.compile(r"\\text\{(?P<words>[^{}]*[a-zA-Z:=][^{}]*)\}\s*(?P<sign>[:=]\s*)?(?=[-\d\\$(\[])")
+WRITTEN_OUT = re.compile(r"\\text\{([^{}]*)\}")
+BEHIND_LETTER = re.compile(r"([A-J])[).:]\s+(?P<rest>.+)", re.DOTALL)
+ELSE = re.compile(
+    r"\b(?:or|nor|not|no|never|wrong|false|incorrect|maybe|perhaps|possibly|probably|but|unless|instead|either|neither|rather|versus|vs)\b|n['’]t\b|\?"
+    r"|(?<![A-Za-z0-9}\\])(?:[B-H](?![A-Za-z'’])|\(A\)|A(?=$|[).:,]))",
 )
-"""Words before a value that make it another one."""
+"""What an option's text does not hold where nobody knows it: doubt, another letter."""
 
 
 def same_letter(gold: str, found: str, lenient: bool) -> bool | None:
@@ -38,13 +42,23 @@ def same_letter(gold: str, found: str, lenient: bool) -> bool | None:
         return None
     alone = [len(plain(text).strip("().")) == 1 for text in (gold, found)]
     marked = [MARKED.fullmatch(text) is not None for text in (gold, found)]
-    if (
-        all(alone)
-        or (lenient and all(map(max, alone, marked)))
-        or (lenient and alone[0] and re.match(r"[A-J][).:]\s", found))
-    ):
-        return given == letter
+    if all(alone) or (lenient and all(map(max, alone, marked))) or (lenient and alone[0] and parted(found) is not None):
+        told = parted(found)
+        if given != letter or told is None or alone[0]:
+            return given == letter and (told is None or not ELSE.search(told[1]))
+        return None if parted(gold) else True  # both have a text: it is compared as well
     return None
+
+
+def parted(text: str) -> tuple[str, str] | None:
+    """The letter of an option and the option's text behind it: `(B) 12`, `B. 12`."""
+    written = WRITTEN_OUT.fullmatch(text)
+    text = written[1].strip() if written else text
+    found = MARKED.fullmatch(text) or BEHIND_LETTER.fullmatch(text)
+    if found is None:
+        return None
+    letter = next(part for part in found.groups()[:-1] if part)
+    return letter, strip(found["rest"])
 
 
 def _letter(text: str) -> str | None:
@@ -64,6 +78,10 @@ def shortened(gold: str, found: str) -> str:
     found = REPEATED.sub("", found)
     if re.search(r"\+\s*C$", gold) and (constant := CONSTANT.search(found)):
         found = f"{found[: constant.start()]}+C"
-    if not gold.startswith("\\text{") and (prefix := PREFIX.match(found)) and not HEDGED.search(prefix[0]):
+    if not gold.startswith("\\text{") and (prefix := PREFIX.match(found)) and _leads(prefix):
         found = strip(found[prefix.end() :])
     return found
+
+
+def _leads(prefix: re.Match[str]) -> bool:
+    return phrases.leads(f"{prefix['words']}{prefix['sign'] or ''}")

@@ -2,7 +2,7 @@ r"""Answers in several lines or words apart: a list that names each value, and t
 
 import re
 
-from rlzoo.verifiers.concluded import CHECKED, MATH, inner
+from rlzoo.verifiers.concluded import CHECKED, DEPENDS, DOUBTED, MATH, inner
 
 _LABEL = r"[A-Za-z][A-Za-z0-9 '’()_-]{0,40}?"
 ITEM_LABELLED = re.compile(
@@ -15,11 +15,9 @@ WORKING = re.compile(
 )
 """Names of what is part of a calculation, or of no value by itself."""
 NUMBERED = re.compile(r"\s*\b(?:first|second|third|fourth|one|two|three|\d+|[a-z])\b\s*|_?\d+$", re.IGNORECASE)
-OPENING = re.compile(r"\W*(?P<word>yes|no)\b\W*?(?:[.,:;—–-]\**(?=\s|$)|\**$)", re.IGNORECASE)
+OPENING = re.compile(rf"\W*{DEPENDS}(?P<word>yes|no)\b\W*?(?:[.,:;—–-]\**(?=\s|$)|\**$)", re.IGNORECASE)
 OTHER = {"yes": re.compile(r"\bno\b(?! \w)", re.IGNORECASE), "no": re.compile(r"\byes\b", re.IGNORECASE)}
-TAKEN_BACK = re.compile(
-    r"\b(?:wait|actually|mistake|wrong|incorrect|instead|oops|hmm|however|correction)\b", re.IGNORECASE
-)
+TAKEN_BACK = re.compile(rf"\b(?:{DOUBTED}|however|correction)\b", re.IGNORECASE)
 BESIDE = re.compile(r"(?<=[\w)}$%])\s*[,;]?\s+(?:and\s+)?(?=\*\*[^*\n]{1,40}(?::\*\*|\*\*:))")
 """Between two that stand in one line."""
 MOST = 8

@@ -34,7 +34,7 @@ class Logic(Verifier[VerifierConfig]):
     """Correct if the final answer keeps every constraint of the problem's metadata."""
 
     name = "logic"
-    version = 3
+    version = 4
 
     def judge(self, problem: Problem, response: str) -> Verdict:
         kind = _kind(problem)

@@ -42,7 +42,7 @@ class Maths(Verifier[MathsConfig]):
 
     name = "maths"
     Config = MathsConfig
-    version = 3
+    version = 4
 
     def judge(self, problem: Problem, response: str) -> Verdict:
         """ValueError for a problem whose answer cannot be compared with anything."""
@@ -56,7 +56,9 @@ class Maths(Verifier[MathsConfig]):
             return Verdict(status="wrong", reason=reason, extracted=found[:LONGEST])
         equal, note = same(gold, found, lenient)
         question = asked.question(problem)
-        equal = equal or (lenient and asked.option(question, gold, found))
+        if lenient:
+            equal = equal or asked.option(question, gold, found) or asked.same_as_asked(question, gold, found)
+            equal = equal and not asked.contradicts(question, found)
         if equal and (lacking := asked.fault(question, gold, found)):
             equal, note = False, lacking
         if equal:

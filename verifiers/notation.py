@@ -55,6 +55,7 @@ _PART = r"(?:\s*(\d|[a-zA-Z]|\\(?:pi|theta|alpha|beta|infty)(?![a-zA-Z]))|\s*\{(
 SHORT_FRACTION = re.compile(rf"\\frac(?=\s*[^\s{{]|\s*\{{[^{{}}]*\}}\s*[^\s{{]){_PART}{_PART}", re.ASCII)
 SLANTED = re.compile(r"(?<![\w}])\^\{?(\d{1,9})\}?/_\{?(\d{1,9})\}?", re.ASCII)
 """`^3/_4`."""
+OVER = re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}")
 CHOOSE = re.compile(r"\{([^{}]*)\\choose([^{}]*)\}")
 PERCENT = re.compile(r"(?<=[\d}.)])\s*(?:\\text\{\s*)?(?:per ?cent|pct)(?![a-z])(?:\s*\})?", re.IGNORECASE)
 ENDED = re.compile(
@@ -127,7 +128,7 @@ def clean(text: str) -> str:
         .replace("{:}", ":")
     )
     text = COMMAND.sub(_synonym, text)
-    text = CHOOSE.sub(r"\\binom{\1}{\2}", text)
+    text = OVER.sub(r"\\frac{\1}{\2}", CHOOSE.sub(r"\\binom{\1}{\2}", text))
     text = re.sub(r"(?<=\d) ?[xX] ?(?=10 ?\^)", r"\\times ", text)
     for sign, command in (("<=", r"\le "), (">=", r"\ge "), ("!=", r"\ne "), ("+/-", r"\pm "), ("+-", r"\pm ")):
         text = text.replace(sign, command)

@@ -1,8 +1,9 @@
 r"""Taking an answer apart into its form. What stands within the parts is compared elsewhere; nothing is worked out."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import reduce
 
 from rlzoo.verifiers import regions, units
 from rlzoo.verifiers.forms import (
@@ -19,6 +20,7 @@ from rlzoo.verifiers.forms import (
     Words,
     Worked,
 )
+from rlzoo.verifiers.naming import is_name
 from rlzoo.verifiers.notation import CONDITIONAL, as_number, cut, strip, tokens
 from rlzoo.verifiers.patterns import (
     AND,
@@ -31,7 +33,6 @@ from rlzoo.verifiers.patterns import (
     JOINS,
     LETTER,
     LINES,
-    NAME,
     PLUS_MINUS,
     REALS,
     SCALED,
@@ -313,17 +314,18 @@ def _half(left: str, sign: str, right: str) -> Region | None:
 def _named(parts: list[str], signs: list[str]) -> Form | None:
     """`x = 5`, `S = 2+3 = 5`, `(x, y) = (1, 2)`: the last value counts. None for an equation, which is a value of its own."""
     if "\\approx" in signs:
+        if signs[0] == "\\approx" and is_name(parts[0]):
+            return Named(parts[0], reduce(About, (_read(strip(part)) for part in parts[1:])))
         end = signs.index("\\approx")
-        exact = _named(parts[: end + 1], signs[:end]) if end else _read(strip(parts[0]))
-        about = exact or _read(strip(parts[end]))
-        for part in parts[end + 1 :]:
-            about = About(about, _read(strip(part)))
-        return about
-    if NAME.fullmatch(parts[0]) or TUPLE_OF_NAMES.fullmatch(parts[0]):
+        exact = _named(parts[: end + 1], signs[:end]) if end else None
+        return reduce(About, (_read(strip(part)) for part in parts[end + 1 :]), exact or _read(strip(parts[end])))
+    if is_name(parts[0]) or TUPLE_OF_NAMES.fullmatch(parts[0]):
         if len(parts) > 2 and VARIABLE.fullmatch(parts[-1]):
             parts = parts[:-1]
-        return Named(parts[0], _read(strip(parts[-1])))
-    if NAME.fullmatch(parts[-1]) and len(parts) == 2:
+        steps = tuple(part for part in parts[1:-1] if not VARIABLE.search(ARITHMETIC.sub("", part)))
+        value = _read(strip(parts[-1]))
+        return Named(parts[0], Worked(steps, value) if steps and isinstance(value, Value) else value)
+    if is_name(parts[-1]) and len(parts) == 2:
         return Named(parts[1], _read(strip(parts[0])))
     if not any(map(VARIABLE.search, (ARITHMETIC.sub("", part) for part in parts))):
         return Worked(tuple(parts[:-1]), _read(strip(parts[-1])))
@@ -335,15 +337,15 @@ def _list(parts: list[str], joins: list[str]) -> Form | None:
         return None
     if len(parts) == 1:
         return _read(strip(parts[0]))
-    items = _with_holes([_read(strip(part)) for part in parts])
+    items = regions.with_holes([_read(strip(part)) for part in parts])
     if len(items) == 1:
         return items[0]
     lines = [item for item in items if isinstance(item, Region)]
     together = any(AND.fullmatch(join) for join in joins) or all(join in (",", ";") for join in joins)
-    if lines and (mixed := _mixed(items, together)):
+    if lines and (mixed := regions.mixed(items, together)):
         return mixed
     if len(lines) != len(items):
-        return Many("list", flat(items))
+        return Many("list", flat(items), either=not all(join in (",", ";") for join in joins))
     if len({region.letter for region in lines}) > 1 or len({region.holes for region in lines}) > 1:
         return Many("list", items)
     parts_of = tuple(part for region in lines for part in region.parts)
@@ -353,35 +355,6 @@ def _list(parts: list[str], joins: list[str]) -> Form | None:
     if together and len(parts_of) == 2 and (met := regions.meeting(*parts_of)):
         return Region((met,), lines[0].letter)
     return Region(parts_of, lines[0].letter)
-
-
-def _with_holes(items: list[Form]) -> tuple[Form, ...]:
-    """Items, where the values behind `x \\ne 1` are left out of the line as well: `x \\ne 1, 2`."""
-    at = next((at for at, item in enumerate(items) if isinstance(item, Region) and item.holes), len(items))
-    if at + 1 >= len(items) or not all(isinstance(item, Value) for item in items[at + 1 :]):
-        return tuple(items)
-    line = items[at]
-    assert isinstance(line, Region) and isinstance(line.parts[0], Many)
-    return *items[:at], replace(line, parts=(Many("set", (*line.parts[0].items, *items[at + 1 :])),))
-
-
-def _mixed(items: Sequence[Form], together: bool) -> Region | None:
-    """`x > 0, x \\ne 1`, an interval without points; `x = -1 or x > 2`, one with a point beside it. None for anything else."""
-    whole = [item for item in items if isinstance(item, Region) and not item.holes]
-    holes = [item for item in items if isinstance(item, Region) and item.holes]
-    points = [item for item in items if isinstance(item, Named) and isinstance(item.value, Value)]
-    letters = {item.letter for item in (*whole, *holes)} | {item.name for item in points}
-    if len(whole) + len(holes) + len(points) != len(items) or len(letters) > 1 or not whole:
-        return None
-    parts_of = tuple(part for region in whole for part in region.parts)
-    if holes and not points and together:
-        if len(parts_of) == 2 and (met := regions.meeting(*parts_of)):
-            parts_of = (met,)
-        rest = regions.without(parts_of, [part for region in holes for part in region.parts])
-        return Region(rest, whole[0].letter) if rest else None
-    if points and not holes and not together:
-        return Region((Many("set", tuple(item.value for item in points)), *parts_of), whole[0].letter)
-    return None
 
 
 def as_parts(form: Form) -> tuple[Span | Many, ...] | None:

@@ -3,6 +3,7 @@ factorials and binomials of letters, with `i` as the imaginary unit, and up to a
 """
 
 import cmath
+from collections.abc import Sequence
 from itertools import islice, product
 from typing import Any
 
@@ -96,6 +97,8 @@ def constant_apart(one: Any, other: Any) -> bool:
     if not (isinstance(one, sympy.Expr) and isinstance(other, sympy.Expr)) or len(letters) != 1:
         return False
     [letter] = letters
+    if not letter.name.islower():  # A + C is a sum of two letters
+        return False
     found: list[complex] = []
     for at in CONSTANT_AT:
         try:
@@ -105,3 +108,16 @@ def constant_apart(one: Any, other: Any) -> bool:
         if cmath.isfinite(left) and cmath.isfinite(right):
             found.append(left - right)
     return len(found) >= 4 and all(abs(value - found[0]) <= 1e-10 * max(1.0, abs(found[0])) for value in found)
+
+
+def irrational(tree: Any) -> bool:
+    """Whether an expression without letters is known to be no fraction, so that no digits write it exactly."""
+    try:
+        return isinstance(tree, sympy.Expr) and not tree.free_symbols and tree.doit().is_rational is False
+    except (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
+        return False
+
+
+def distinct_primes(numbers: Sequence[int]) -> bool:
+    """Whether all are primes, and none stands twice."""
+    return len(set(numbers)) == len(numbers) and all(map(sympy.isprime, numbers))

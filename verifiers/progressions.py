@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from rlzoo.verifiers.forms import Form, Many, Named, Value
 from rlzoo.verifiers.notation import strip
 from rlzoo.verifiers.parsing import readings
+from rlzoo.verifiers.quantities import AS_WRITTEN
 
 CONDITION = re.compile(
     r"[\s,;(:|]*(?:\b(?:where|with|for|and)\b)?[\s,(]*(?:\b(?:any|all|every|each|some|an?)\b\s*)?"
-    r"(?:(?P<member>[a-z])\s*\\in\s*(?:\\mathbb\{(?P<set>[ZN])\}|(?P<bare>[ZN]))(?:[\^_]\s*\{?[^{}\s]{1,5}\}?)?"
+    r"(?:(?P<member>[a-z])\s*\\in\s*(?:\\mathbb\{(?P<set>[ZN])\}|(?P<bare>[ZN]))(?P<part>[\^_]\s*\{?[^{}\s]{1,5}\}?)?"
     r"|(?:integers?|whole numbers?)\s*(?:values? )?(?:of )?(?P<after>[a-z])"
     r"|(?<![a-zA-Z])(?P<before>[a-z])\s*(?:is|be|being|are|=)?\s*(?:an|any|arbitrary|some)?\s*integers?"
     r"|(?<![a-zA-Z])(?P<told>[a-z])\s*=\s*0\s*,\s*\\pm\s*1\b(?:[^a-z\\]|\\pm)*\.\.\.)[\s).}]*$"
@@ -32,6 +33,7 @@ MEMBERS = re.compile(
     re.DOTALL,
 )
 LETTER = re.compile(r"(?<![\\a-zA-Z])[nmkt](?![a-zA-Z])")
+OTHER_LETTER = re.compile(r"(?<![\\a-zA-Z])[nm](?![a-zA-Z])")
 MOST_PARTS = 240
 NEAR = 1e-9
 
@@ -60,7 +62,8 @@ def condition(text: str) -> Family | None:
     letter = found["member"] or found["after"] or found["before"] or found["told"]
     if not found[0].strip() or not plain[: found.start()].strip():
         return None
-    return Family(strip(plain[: found.start()]), letter, found["set"] or found["bare"] or "Z")
+    counted = "N" if found["part"] and re.search(r"[+>]|\\ge", found["part"]) else ""  # positive integers
+    return Family(strip(plain[: found.start()]), letter, counted or found["set"] or found["bare"] or "Z")
 
 
 def _family(text: str) -> Family | None:
@@ -111,7 +114,32 @@ def same(gold: str, found: str) -> bool | None:
     (first, names), (second, beside) = sides[0], sides[1]
     if names or beside:
         return names == beside and _same_line(first, second)
+    if not one.over and not re.search(r"\\pi|\\circ", gold):
+        return None  # a formula for each n, not the numbers that it runs through
     return _same_union(first, second)
+
+
+def without_condition(gold: str, found: str, lenient: bool) -> tuple[str, str] | None:
+    """Both without `k in Z`, where both have it, whatever the letter; to lenient also where one has. None where they are for other integers."""
+    (any_gold, of_gold), (any_found, of_found) = _any_integer(gold), _any_integer(found)
+    if of_gold and of_found and of_gold != of_found:
+        return None
+    if lenient:
+        gold, found = members(gold), members(found)
+    if of_gold and of_found:
+        return strip(any_gold), strip(any_found)
+    if not lenient or not (of_gold or of_found):
+        return gold, found
+    bare = [text if has else OTHER_LETTER.sub("k", text) for text, has in ((any_gold, of_gold), (any_found, of_found))]
+    return strip(bare[0]), strip(bare[1])
+
+
+def _any_integer(text: str) -> tuple[str, str]:
+    """An answer for any integer, with its letter as k and without the condition; which integers, or nothing."""
+    family = None if AS_WRITTEN.search(text) else condition(text)
+    if family is None:
+        return text, ""
+    return re.sub(rf"(?<![\\a-zA-Z]){family.letter}(?![a-zA-Z])", "k", family.text), family.over
 
 
 def _parts(family: Family) -> tuple[list[Steps], tuple[str, ...]] | None:

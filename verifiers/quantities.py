@@ -5,9 +5,9 @@ from fractions import Fraction
 
 from rlzoo.verifiers import units
 from rlzoo.verifiers.clocks import CLOCK
+from rlzoo.verifiers.naming import is_sum
 from rlzoo.verifiers.notation import as_number, as_repeating, in_per_cent, plain
-from rlzoo.verifiers.patterns import VARIABLE
-from rlzoo.verifiers.words import NUMERALS
+from rlzoo.verifiers.phrases import NUMERALS
 
 DECIMALS = 6
 """Of lenient equality."""
@@ -22,11 +22,19 @@ BASE = re.compile(
 )
 BASES = {name: number for name, number in NUMERALS.items() if number >= 2}
 RATIO = re.compile(r"[\d.]+(?:(?::|to)[\d.]+)+")
+RATIO_FRACTION = re.compile(r"(?:\\frac\{)?(?P<top>\d{1,30})(?:\}\{|/)(?P<bottom>\d{1,30})\}?")
 AS_WRITTEN = re.compile(r"\\equiv|\\[pb]?mod|\.\.\.|\\gcd")
 """What is compared as text only."""
 CONGRUENCE = re.compile(r"^[a-z] ?\\equiv|[(){} ]|\\text|\\[pb]?mod|mod(?:ulo)?")
 EQUATION = re.compile(r"(?<![<>\\!])=")
-CALCULATION = re.compile(r"(?=.*\d)(?:[\d\s.,+\-*/(){}]|\\(?:times|cdot|div|frac))+")
+_POWER = r"(?:\d+|\(?-?\d+\)?|\(?\\frac\{\d+\}\{\d+\}\)?|\(?\d+/\d+\)?|\d+\.\d+)\^\{?\(?-?(?:\d+(?:/\d+)?|\d*\.\d+|\\frac\{-?\d+\}\{\d+\})\)?\}?"
+_WHOLE = rf"(?:{_POWER}|\d+)"
+_ANGLE = r"\\(?:sin|cos|tan|cot|sec|csc)[({]*(?:\\frac\{\d*\\pi\}\{\d+\}|\d*\\pi(?:/\d+)?|\d+)[)}]*"
+NUMERIC = re.compile(
+    rf"[+-]?\(?(?:{_POWER}|\d+!|\\binom\{{\d+\}}\{{\d+\}}|\\sqrt(?:\[\d+\])?\{{\d+\}}|\|-?\d+(?:\.\d+)?\||\\frac\{{{_WHOLE}\}}\{{{_WHOLE}\}}|{_WHOLE}/{_WHOLE}|{_ANGLE})\)?"
+)
+"""A number in another form: one power, factorial, binomial, root or sine, a fraction of powers. Anything longer is yet to be worked out."""
+PRIMES = re.compile(r"(\d{1,6})(?:\^\{?(\d{1,2})\}?)?")
 UNITLESS = units.Unit("", None)
 
 
@@ -116,11 +124,29 @@ def _bare(gold: str, found: str, scale: Fraction, lenient: bool, read: bool) -> 
         return close(gold, found, expected, number * scale) if lenient else expected == number * scale, ""
     if expected is not None and not lenient:
         return False, "not written as a number"
-    if expected is not None and CALCULATION.fullmatch(found):
+    if expected is not None and not EQUATION.search(found) and not _carried_out(found):
         return False, "a calculation that is not carried out"
     if scale != 1:
         found = f"({found})*{scale.numerator}/{scale.denominator}"
     return _expressions(gold, found, lenient, read)
+
+
+def _carried_out(text: str) -> bool:
+    """Whether an expression is a number in another form, or one that no digits can write: `2^{10}`, `2^5 \\cdot 3`, `4\\pi`."""
+    from rlzoo.verifiers import latex, points, symbolic
+
+    bare = latex.as_latex(text).replace(" ", "").replace("\\left", "").replace("\\right", "")
+    bracketed = re.fullmatch(r"[(\[{](.*)[)\]}]", bare)
+    if NUMERIC.fullmatch(bare) or (bracketed and as_number(bracketed[1]) is not None):
+        return True
+    factors = [PRIMES.fullmatch(part) for part in re.split(r"\\cdot|\\times|\*", bare)]
+    powers = [(int(part[1]), int(part[2] or 1)) for part in factors if part]
+    if len(powers) == len(factors) > 1 and all(part[2] != "1" for part in factors if part):
+        return max(power for _, power in powers) > 1 and points.distinct_primes([base for base, _ in powers])
+    try:
+        return points.irrational(symbolic.parse(text, True))
+    except ValueError:
+        return False
 
 
 def _expressions(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
@@ -132,7 +158,8 @@ def _expressions(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
     if EQUATION.search(gold) and EQUATION.search(found):
         return symbolic.same_equation(gold, found, lenient)
     if EQUATION.search(found):
-        if lenient and all(symbolic.same(gold, side, lenient)[0] for side in EQUATION.split(found)):
+        sides = [] if as_number(gold) is not None else EQUATION.split(found)
+        if lenient and sides and all(symbolic.same(gold, side, lenient)[0] for side in sides):
             return True, ""  # x^2 - 1 = (x + 1)(x - 1)
         result = _result(found)
         if not lenient or result is None:
@@ -146,10 +173,9 @@ def _expressions(gold: str, found: str, lenient: bool, read: bool) -> Outcome:
 
 
 def _result(equation: str) -> str | None:
-    """What `a + b = 7` says of its letters; None where they are multiplied by numbers, so that it says something else."""
+    """What `a + b = 7` says of its letters; None where they are not only added and multiplied, so that it says something else."""
     left, _, right = equation.rpartition("=")
-    bare = re.sub(r"[\^_]\s*(?:\{\w{1,3}\}|\w)", "", left)
-    return right.strip() if not re.search(r"\d|=", bare) and VARIABLE.search(bare) else None
+    return right.strip() if is_sum(left) else None
 
 
 def close(gold: str, found: str, expected: Fraction, number: Fraction) -> bool:
@@ -215,12 +241,27 @@ def _clocks(gold: str, found: str, lenient: bool) -> Outcome | None:
 
 
 def _ratios(gold: str, found: str, lenient: bool) -> Outcome | None:
-    """`3:4`, in the same terms; as a fraction only where it is asked for as one."""
+    """`3:4`, in the same terms."""
     one, other = (re.sub(r"\\text\{([^{}]*)\}", r"\1", text).replace(" ", "") for text in (gold, found))
-    if not RATIO.fullmatch(one) or not RATIO.fullmatch(other):
+    ratios = [RATIO.fullmatch(side) is not None for side in (one, other)]
+    if ratios[0] != ratios[1]:
+        return _as_fraction(*((one, other) if ratios[0] else (other, one)), lenient)
+    if not ratios[0]:
         return None
     terms = [[as_number(term) for term in re.split(":|to", side)] for side in (one, other)]
     return terms[0] == terms[1] and None not in terms[0], ""
+
+
+def _as_fraction(ratio: str, other: str, lenient: bool) -> Outcome | None:
+    """`3:4` as \\frac{3}{4}, in the same terms; no decimal, and nothing for what may be a time of day."""
+    terms = re.split(":|to", ratio)
+    fraction = RATIO_FRACTION.fullmatch(other)
+    if fraction is None:
+        return (False, "a number for a ratio") if as_number(other) is not None else None
+    same_terms = len(terms) == 2 and terms == [fraction["top"], fraction["bottom"]]
+    if same_terms and not CLOCK.fullmatch(ratio):
+        return taken(lenient, "a ratio for a fraction")
+    return False, "a fraction for a ratio, or for a time"
 
 
 def _totals(gold: str, found: str, lenient: bool) -> Outcome | None:

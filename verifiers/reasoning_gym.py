@@ -16,7 +16,7 @@ class ReasoningGym(Verifier[VerifierConfig]):
     """Correct at the full score. `metadata["entry"]` is the library's entry, `metadata["dataset"]` its data set."""
 
     name = "reasoning-gym"
-    version = 3
+    version = 4
 
     def judge(self, problem: Problem, response: str) -> Verdict:
         found = tagged_answer(response)

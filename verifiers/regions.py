@@ -3,9 +3,10 @@
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
-from rlzoo.verifiers.forms import Many, Named, Region, Span, Value
+from rlzoo.verifiers.forms import Form, Many, Named, Region, Span, Value
 from rlzoo.verifiers.notation import as_number, plain
 
 INFINITE = ("\\infty", "inf", "oo", "infinity")
@@ -135,3 +136,32 @@ def punctured(region: Region) -> Region | None:
     ):
         return None
     return Region((Many("set", tuple(map(Value, lows))),), region.letter, holes=True)
+
+
+def with_holes(items: list[Form]) -> tuple[Form, ...]:
+    """Items, where the values behind `x \\ne 1` are left out of the line as well: `x \\ne 1, 2`."""
+    at = next((at for at, item in enumerate(items) if isinstance(item, Region) and item.holes), len(items))
+    if at + 1 >= len(items) or not all(isinstance(item, Value) for item in items[at + 1 :]):
+        return tuple(items)
+    line = items[at]
+    assert isinstance(line, Region) and isinstance(line.parts[0], Many)
+    return *items[:at], replace(line, parts=(Many("set", (*line.parts[0].items, *items[at + 1 :])),))
+
+
+def mixed(items: Sequence[Form], together: bool) -> Region | None:
+    """`x > 0, x \\ne 1`, an interval without points; `x = -1 or x > 2`, one with a point beside it. None for anything else."""
+    whole = [item for item in items if isinstance(item, Region) and not item.holes]
+    holes = [item for item in items if isinstance(item, Region) and item.holes]
+    points = [item for item in items if isinstance(item, Named) and isinstance(item.value, Value)]
+    letters = {item.letter for item in (*whole, *holes)} | {item.name for item in points}
+    if len(whole) + len(holes) + len(points) != len(items) or len(letters) > 1 or not whole:
+        return None
+    parts_of = tuple(part for region in whole for part in region.parts)
+    if holes and not points and together:
+        if len(parts_of) == 2 and (met := meeting(*parts_of)):
+            parts_of = (met,)
+        rest = without(parts_of, [part for region in holes for part in region.parts])
+        return Region(rest, whole[0].letter) if rest else None
+    if points and not holes and not together:
+        return Region((Many("set", tuple(item.value for item in points)), *parts_of), whole[0].letter)
+    return None

@@ -34,6 +34,8 @@ DEEPEST = 12
 """Brackets inside brackets."""
 DIGITS = 60
 """Digits in a row."""
+SCALES = (1, 100, sympy.Rational(1, 100))
+"""By which values may be told apart that are in per cent."""
 HEIGHT = 2
 """Exponents above exponents, with letters in them."""
 EXPONENT_DIGITS = 5
@@ -46,8 +48,10 @@ TERMS = 1_000
 NODES = 3_000
 POINTS = (sympy.Rational(13, 17), sympy.Rational(31, 11))
 """Values of the first letter where expressions are compared as numbers; the others follow at equal distances."""
-APART = 1e-4
-"""Relative difference that no rounding explains."""
+APART = 5e-5
+"""Relative difference that no rounding explains; rounded values are small or large as others are."""
+NOTHING = 1e-100
+"""Of two values: a difference that is none."""
 
 WORK = re.compile(
     r"\\(?:sum|prod|coprod|i*int|oint|lim|limsup|liminf|det|gcd|lcm|Gamma|gamma\s*\(|rank|nabla|partial|underbrace|overbrace|input|def|write)(?![a-zA-Z])"
@@ -107,7 +111,7 @@ def same(gold: str, found: str, lenient: bool, read: bool = False) -> tuple[bool
         if points.unfinished(answer) and not points.unfinished(expected):
             return False, "a calculation that is not carried out"
         return points.same_complex(expected, answer), ""
-    if "%" not in gold + found and differ(expected, answer):
+    if all(differ(expected, answer, scale) for scale in (SCALES if "%" in gold + found else SCALES[:1])):
         return False, ""
     return _equal(expected, answer), ""
 
@@ -174,8 +178,8 @@ def same_antiderivative(gold: str, found: str) -> bool:
         return False
 
 
-def differ(one: Any, other: Any) -> bool:
-    """Whether two expressions have clearly different values at some point: cheap, and true of most wrong answers. Telling that
+def differ(one: Any, other: Any, scale: Any = 1) -> bool:
+    """Whether two expressions, the first times `scale`, have clearly different values at some point: cheap, and true of most wrong answers. Telling that
     expressions are equal may take sympy seconds, and so may failing to."""
     one, other = _assigned(one), _assigned(other)
     if not all(isinstance(side, sympy.Expr) and not side.is_Symbol and side.is_commutative for side in (one, other)):
@@ -184,12 +188,12 @@ def differ(one: Any, other: Any) -> bool:
     for point in POINTS:
         values = {symbol: point + at * sympy.Rational(7, 19) for at, symbol in enumerate(symbols)}
         try:
-            left, right = (complex(side.evalf(15, subs=values)) for side in (one, other))
+            left, right = (complex(side.evalf(15, subs=values)) for side in (one * scale, other))
         except (TypeError, ValueError, ArithmeticError, AttributeError):
             return False
         if not cmath.isfinite(left) or not cmath.isfinite(right):
             return False
-        if abs(left - right) > APART * max(1.0, abs(left), abs(right)):
+        if abs(left - right) > max(APART * max(abs(left), abs(right)), NOTHING):
             return True
     return False
 

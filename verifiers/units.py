@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from rlzoo.verifiers import phrases
+
 Dimensions = tuple[tuple[str, int], ...]
 
 
@@ -129,6 +131,9 @@ WORD = re.compile(
 )
 HEDGE = re.compile(r"\d|\b(?:and|or|not|but|maybe|perhaps|except|unless|if|than|then|otherwise|could|might|may)\b")
 """Text that says more than a unit does: `5\\text{ or six}`."""
+MARKS = re.compile(r"\^\{?-?\d\}?|(?<=[a-zμµ])[23](?![a-z\d])|[*\\·]|(?<=[a-z])/|/(?=[a-z])")
+POWER_BEHIND = re.compile(r"(\b[a-zμµ]+)\s+(?:squared|cubed)\b")
+"""`meters squared`; `5 squared` alone is a calculation."""
 TRIGONOMETRY = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?:\^\{?\d\}?)? ?[({]?[\d.]+$")
 """Degrees after it belong to the function's argument."""
 QUANTITY = re.compile(r"\s*(?:and\s+)?(\d+(?:\.\d+)?)\s*((?:\\text\{[^{}]*\}|[a-zA-Z]+\.?)+)\s*,?")
@@ -226,7 +231,10 @@ def _words(text: str, letters: frozenset[str]) -> Iterator[str]:
             found.append(f"{word}^{part['raised']}" if part["raised"] else word)
         elif part["power"] or part["sign"]:
             found.append(re.sub(r"[\s{}]", "", part[0]))
-    yield from found
+    told = " ".join(found).lower()
+    measured = POWER_BEHIND.sub(r"\1", MARKS.sub(" ", told))
+    if phrases.counted(measured):
+        yield from found
 
 
 def _unit(tail: str, letters: frozenset[str]) -> Unit:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from rlzoo.verifiers import units
 from rlzoo.verifiers.notation import plain
+from rlzoo.verifiers.phrases import NUMERALS
 
 NO_SOLUTION = re.compile(
     r"(?:there (?:is|are) )?no (?:(?:such|real|integer|valid|possible|positive|rational) )*(?:solutions?|values?|roots?|numbers?|integers?|x|answers?)"
@@ -26,15 +27,17 @@ MEANINGS: Mapping[str, re.Pattern[str]] = {
     "diverges": re.compile(rf"{_SUBJECT}(?:diverges|diverge|(?:is )?divergent)"),
     "converges": re.compile(rf"{_SUBJECT}(?:converges|converge|(?:is )?convergent)"),
     "yes": re.compile(
-        r"yes(?! no\b)(?: (?:it|they|he|she|this|that|there|we|you|both|all|i)\b(?!.*\b(?:not?|but|only|cannot)\b|.*n['’]t).*)?"
+        r"yes(?! no\b)(?: (?:it|they|he|she|this|that|there|we|you|both|all|i)\b(?!.*\b(?:not?|but|only|cannot|wrong|incorrect|false|unless|sometimes)\b|.*n['’]t).*)?"
     ),
-    "no": re.compile(r"no(?: (?:it|they|he|she|this|that|there|we|you|i)\b.*(?:\bnot\b|\bcannot\b|n['’]t).*)?"),
+    "no": re.compile(
+        r"no(?!.*\b(?:yes|wrong|incorrect|false|unless)\b)(?: (?:it|they|he|she|this|that|there|we|you|i)\b.*(?:\bnot\b|\bcannot\b|n['’]t).*)?"
+    ),
 }
 """What is said in several ways."""
 ALSO_MEANT = frozenset((frozenset((NONE, ABSENT)), frozenset((ABSENT, UNDEFINED))))
 """Meanings that answer the same question."""
 SENTENCE = re.compile(
-    r"(?!.*\b(?:not?|never|neither|nor|or|either|but|cannot)\b)(?!.*n['’]t\b)(?:\S+ ){1,5}?(?:is|are|was|were|will be|would be|falls on|lands on) (?:on )?"
+    r"(?!.*\b(?:not?|never|neither|nor|or|either|but|cannot|doubt|wrong|false|unlikely|hardly|tomorrow|yesterday|before|after|unless|if|whatever)\b)(?!.*n['’]t\b)(?:\S+ ){1,5}?(?:is|are|was|were|will be|would be|falls on|lands on) (?:on )?"
 )
 """What stands before the word that a sentence comes to."""
 KIND = re.compile(r"(?<=.) (?:functions?|numbers?|series)$")
@@ -47,9 +50,6 @@ FUNCTIONS = re.compile(
     re.ASCII,
 )
 """Letters in a row that are no word: names of functions and signs as plain text has them."""
-_NUMERALS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-eighteen nineteen twenty"""
-NUMERALS = {name: number for number, name in enumerate(_NUMERALS.split())}
 
 
 def is_words(text: str) -> bool:
