@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rlzoo.verifiers.sandbox import handles, values
+from rlzoo.verifiers.sandbox import handles, standins, values
 
 MOST_CALLS = 100_000
 """Of what was handed over."""
@@ -32,6 +32,8 @@ class Callbacks:
         """By `id`."""
         self.raised: list[Exception] = []
         """By what was handed over; the program may let each through."""
+        self.asserted: list[AssertionError] = []
+        """Those that say that a test fails, which no program may keep to itself."""
         self._calls = self._depth = 0
 
     def packed(self, value: Any) -> dict[str, Any] | None:
@@ -77,6 +79,7 @@ class Callbacks:
             return {"end": True}
         except Exception as error:
             self.raised.append(error)
+            self.asserted += [error] if isinstance(error, AssertionError) and standins.is_a_failure(error) else []
             return {"raise": len(self.raised) - 1, "class": _told_class(type(error)), "args": _arguments(error)}
         finally:
             self._depth -= 1
@@ -90,7 +93,7 @@ def _packed_class(kind: type) -> dict[str, Any] | None:
     """One of Python's own, or of a suite's exceptions."""
     if getattr(builtins, kind.__name__, None) is kind:
         return {"y": [kind.__name__]}
-    if kind.__module__ == handles.MODULE:
+    if kind.__module__ == standins.MODULE:
         return {"g": kind.__name__}
     return {"y": _told_class(kind)} if issubclass(kind, Exception) else None
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from rlzoo.verifiers.sandbox import handles, nodes, standins, values
 from rlzoo.verifiers.sandbox.callbacks import Callbacks, Uncallable
+from rlzoo.verifiers.sandbox.lines import Lines
 from rlzoo.verifiers.sandbox.standins import SolutionError
 
 ASK, ANSWER = 5, 6
@@ -26,9 +27,10 @@ MOST_HANDLES = 20_000
 class Program:
     """The other end of the program's process."""
 
-    def __init__(self, *, nodes: bool = False) -> None:
-        """`nodes`: it may answer with trees and lists of LeetCode's."""
+    def __init__(self, source: str = "", *, nodes: bool = False) -> None:
+        """`source`: of the suite. `nodes`: it may answer with trees and lists of LeetCode's."""
         self._nodes = nodes
+        self.lines = Lines(source)
         self._callbacks = Callbacks()
         self._lock = threading.RLock()
         """Of a suite's own threads, one asks at a time."""
@@ -96,15 +98,29 @@ class Program:
         self.asks += 1
         if self.broken:
             raise SolutionError(self.broken)
+        asserted = len(self._callbacks.asserted)
         answer = self._exchange(request)
         while "callback" in answer:
             answer = self._exchange(self._called_back(answer))
-        if "error" in answer:
+        error = self._errors.told(answer) if "error" in answer else None
+        if any(failed is not error for failed in self._callbacks.asserted[asserted:]):
+            raise self.breaks("the program swallows an assertion of what it was handed")
+        del self._callbacks.asserted[asserted:]
+        if error is not None:
             self.rests += 1
-            raise self._errors.told(answer)
+            raise self._unending(error, request)
         if self.broken:
             raise SolutionError(self.broken)
         return answer
+
+    def _unending(self, error: BaseException, request: dict[str, Any]) -> BaseException:
+        """The exception, but that none out of a call is an iteration's end, as in Python none out of a generator is."""
+        ends = isinstance(error, StopIteration | StopAsyncIteration)
+        if not ends or "next" in request or "send" in request or request["op"] == "next":
+            return error
+        return error if self.lines.waits_for("StopIteration") else SolutionError(
+            f"{type(error).__name__} out of a call"
+        )
 
     def _exchange(self, line: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -276,6 +292,6 @@ def stub(program: Program, names: Sequence[str], raised: Sequence[str], own: Cal
         def __getattr__(self, name: str) -> Any:
             return remote(f"Solution.{name}")
 
-    module = Stub(handles.MODULE)
+    module = Stub(standins.MODULE)
     setattr(module, "Solution", Solution)  # noqa: B010
     return module

@@ -103,9 +103,11 @@ class _Collected:
         asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
         return True
 
-    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport:
-        """Without a traceback: what an exception says is never rendered, for it may be the program's."""
+        """Without a traceback: what an exception says is never rendered, for it may be the program's.
+
+        After pytest's own hook for unittest, which says what a `TestCase` has raised.
+        """
         error = call.excinfo.value if call.excinfo is not None else None
         outcome = "passed" if error is None else "skipped" if isinstance(error, pytest.skip.Exception) else "failed"
         if error is not None and outcome == "failed":
@@ -151,7 +153,8 @@ def _module(session: pytest.Session, module: types.ModuleType) -> pytest.Module:
 def _is_marked(item: pytest.Item) -> bool:
     """By pytest's marks, or by unittest's decorator."""
     holders = (getattr(item, "obj", None), getattr(item.parent, "obj", None))
-    own = any(getattr(holder, "__unittest_skip__", False) is True for holder in holders)
+    told = ("__unittest_skip__", "__unittest_expecting_failure__")
+    own = any(getattr(holder, name, False) is True for holder in holders for name in told)
     return own or any(mark.name in {"skip", "skipif", "xfail"} for mark in item.iter_markers())
 
 
@@ -166,7 +169,7 @@ def warm_up() -> None:
 
 def run_suite(job: dict[str, Any]) -> None:
     """Run `job["program"]`, a suite's source, against the program behind the descriptors."""
-    program = Program(nodes=job["nodes"])
+    program = Program(job["program"], nodes=job["nodes"])
     sys.modules["solution"] = stub(
         program, job["names"], job["errors"], lambda name: hasattr(sys.modules["suite"], name)
     )
