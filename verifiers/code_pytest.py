@@ -15,6 +15,7 @@ from typing import Any
 from rlzoo.data import assertions
 from rlzoo.data.rowfaults import RowFault
 from rlzoo.verifier import SandboxSettings
+from rlzoo.verifiers import code_names
 from rlzoo.verifiers.code_tests import Fault, Tests, over
 from rlzoo.verifiers.sandbox import nodes, values
 from rlzoo.verifiers.sandbox.client import Outcome, ProgramRun, Sandbox, SandboxFault, pipe_within
@@ -160,6 +161,12 @@ class _Uses:
         """Ids of nodes that name a function without calling it, and lose nothing by it."""
         self._objects: set[str] = set()
         checker = assertions.checker(tree) if check else None
+        whole = self.everything and (checker is None or checker.target is None)
+        free = self.names.keys() & free_names(ast.unparse(tree)) if whole else set()
+        self.graders = code_names.of_graders(tree, free)
+        """Names that are the suite's own without an import, as those before LeetCode's tests are."""
+        for name in self.graders:
+            del self.names[name]
         self.brought = sorted(self.names)
         """What the stub may put among the suite's own names."""
         if checker is not None and checker.target is not None:
@@ -171,6 +178,7 @@ class _Uses:
             calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
             given = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id == checker.name]
             self.handed |= {id(argument) for arguments in given for argument in arguments}
+        self.beside = self.beside or code_names.judging(tree, free - set(self.graders))
         for node in ast.walk(tree):
             if isinstance(node, ast.Assign) and len(node.targets) == 1:
                 self._follow(ast.unparse(node.targets[0]), node.value)
@@ -261,6 +269,7 @@ def run(program: str, tests: Tests, settings: SandboxSettings) -> Fault | None:
         "mode": "suite",
         "program": tests.source,
         "names": uses.brought,
+        "graders": uses.graders,
         "nodes": uses.nodes,
         "errors": errors(tests.source),
         "check": check,

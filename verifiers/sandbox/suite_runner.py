@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-from rlzoo.verifiers.sandbox import harness, nodes
+from rlzoo.verifiers.sandbox import harness, nodes, prelude
 from rlzoo.verifiers.sandbox.handles import Handle
 from rlzoo.verifiers.sandbox.remote import Program, stub
 
@@ -173,7 +173,9 @@ def run_suite(job: dict[str, Any]) -> None:
     sys.modules["solution"] = stub(
         program, job["names"], job["errors"], lambda name: hasattr(sys.modules["suite"], name)
     )
-    collected = _Collected(job["program"], program, check=job["check"], further=nodes.NAMES if job["nodes"] else {})
+    graders = prelude.names("all") if job["graders"] else {}
+    further = {**(nodes.NAMES if job["nodes"] else {}), **{name: graders[name] for name in job["graders"]}}
+    collected = _Collected(job["program"], program, check=job["check"], further=further)
     code = pytest.main(["/", *OPTIONS], plugins=[collected])
     for name, outcome in collected.outcomes.items():
         harness.write({"test": name[:200], "outcome": outcome})
