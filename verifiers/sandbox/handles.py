@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from rlzoo.verifiers.sandbox import nodes, standins, values
+from rlzoo.verifiers.sandbox import doubts, nodes, standins, values
 from rlzoo.verifiers.sandbox.lines import Lines
 
 GIVEN, WORKED_OUT, MADE = 0, 1, 2
@@ -36,6 +36,8 @@ class Asking(Protocol):
     rests: int
     broken: str
     lines: Lines
+    recipes: dict[int, doubts.Recipe]
+    """Of what the suite has made, by number."""
 
     def made(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any: ...
 
@@ -238,7 +240,10 @@ def _order(op: str) -> Callable[[Handle, Any], bool]:
         if not isinstance(other, Handle):
             raise _no_data(self, "put in an order with a value")
         _meet(self, other)
-        return _flag(self._rlzoo.program, op, self, other)
+        found = _flag(self._rlzoo.program, op, self, other)
+        if doubts.contradicts(self._rlzoo.program, op, self, other, found):
+            raise _no_data(self, "put before another and behind it")
+        return found
 
     return compare
 
@@ -320,8 +325,11 @@ def _worked_out(op: str, *operands: Any) -> Any:
     elif ours[0]._rlzoo.trust == GIVEN:
         raise _no_data(ours[0], "used as a value")
     program = ours[0]._rlzoo.program
+    answer = program.asked(op, *operands)
+    if len(ours) < len(operands) and doubts.echoes(program, op, operands, answer.get("value")):
+        raise _no_data(ours[0], "the same for every number")
     trust = WORKED_OUT if min(one._rlzoo.trust for one in ours) != GIVEN else GIVEN
-    return program.result(program.asked(op, *operands), op, trust=trust)
+    return program.result(answer, op, trust=trust)
 
 
 def _same(handle: Handle, found: Any) -> Any:
@@ -348,9 +356,13 @@ def _equal(handle: Handle, other: object, op: str) -> bool:
         return op == "ne"
     if isinstance(other, Handle):
         _meet(handle, other)
+        alike = doubts.says(program, "alike", handle, other)
         found = _flag(program, op, handle, other)
-        if found and _always(program, handle, op):
-            raise program.breaks(f"{values.short(values.Opaque(handle._rlzoo.kind))} compares the same with everything")
+        told = values.short(values.Opaque(handle._rlzoo.kind))
+        if doubts.contradicts(program, op, handle, other, found):
+            raise program.breaks(f"{told} is equal to another and differs from it")
+        if (found and _always(program, handle, op)) or (found is (op == "eq") and _vain(handle, other, alike is True)):
+            raise program.breaks(f"{told} compares the same with everything")
         return found
     try:
         plain = values.unpack(program.asked("plain", handle).get("value"))
@@ -372,3 +384,25 @@ def _always(program: Asking, handle: Handle, op: str) -> bool:
             raise
         program.rests = rests
         return False
+
+
+def _vain(left: Handle, right: Handle, alike: bool) -> bool:
+    """Whether two objects that are not the same in what they hold, or were made by, equal a third one that must differ, too."""
+    program = left._rlzoo.program
+    own, others = (program.recipes.get(one._rlzoo.number) for one in (left, right))
+    differ = not alike or (own is not None and others is not None and own != others)
+    if left._rlzoo.number == right._rlzoo.number or not differ:
+        return False
+    recipe = others or own or next(reversed(program.recipes.values()), None)
+    recipe = recipe and recipe.other()
+    rests, calls = program.rests, program.calls
+    try:
+        decoy = recipe and program.made(recipe.name, recipe.arguments, dict(recipe.keywords))
+    except Exception:
+        if program.broken:
+            raise
+        decoy = None
+    program.rests, program.calls = rests, calls
+    if not isinstance(decoy, Handle) or decoy._rlzoo.number in (left._rlzoo.number, right._rlzoo.number):
+        return False
+    return doubts.says(program, "eq", right if others is None and own is not None else left, decoy) is True

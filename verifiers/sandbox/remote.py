@@ -8,10 +8,11 @@ import json
 import os
 import threading
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from rlzoo.verifiers.sandbox import handles, nodes, standins, values
+from rlzoo.verifiers.sandbox import doubts, handles, nodes, standins, values
 from rlzoo.verifiers.sandbox.callbacks import Callbacks, Uncallable
 from rlzoo.verifiers.sandbox.lines import Lines
 from rlzoo.verifiers.sandbox.standins import SolutionError
@@ -44,6 +45,7 @@ class Program:
         self.rests = 0
         """Values and exceptions among its answers: anything but handles, None from objects, and what they compare to."""
         self.broken = ""
+        self.recipes: dict[int, doubts.Recipe] = {}
 
     def load(self) -> None:
         """Wait until it has loaded; `broken` says why if it does not."""
@@ -60,7 +62,10 @@ class Program:
 
     def made(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """An object of the solution's class of that name."""
-        return self.applied("call", [handles.OwnName(self, name)], arguments, keywords, name, trust=handles.MADE)
+        made = self.applied("call", [handles.OwnName(self, name)], arguments, keywords, name, trust=handles.MADE)
+        if isinstance(made, handles.Handle):
+            self.recipes.setdefault(made._rlzoo.number, doubts.Recipe(name, arguments, keywords))
+        return made
 
     def applied(
         self,
@@ -195,13 +200,13 @@ class Program:
 
     def _copy_change(self, own: Any, before: Any, changed: Any) -> None:
         """What the program did to an argument in place, done to the suite's own list or dict."""
-        if type(own) not in (list, dict) or changed == before:
+        if type(own) not in (list, dict, OrderedDict) or changed == before:
             return
         self.rests += 1
         after = self.value({"value": changed}, "an argument")
         if type(own) is list and type(after) is list:
             own[:] = after
-        if type(own) is dict and type(after) is dict:
+        elif type(own) is type(after):
             own.clear()
             own.update(after)
 

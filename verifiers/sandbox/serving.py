@@ -47,11 +47,28 @@ def _leave(thing: Any, kind: str | None, text: str) -> Any:
     return type(thing).__exit__(thing, type(made) if kind else None, made, None)
 
 
+def _is_one(thing: Any, kind: Any) -> bool:
+    """Python's word, but for what a class of the program's says of its own instances."""
+    own = type(kind) is not type and type(kind).__module__ == MODULE
+    return kind in type(thing).__mro__ if own else isinstance(thing, kind)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether both are of one class and hold the same, as far as that is data."""
+    return type(one) is type(other) and _held(one) == _held(other)
+
+
+def _held(thing: Any) -> Any:
+    slots = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    fields = {name: getattr(thing, name, None) for name in slots if isinstance(name, str)}
+    return [_plain({**fields, **getattr(thing, "__dict__", {})}), _plain(thing)]
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in (*BINARY, *ORDER, "neg", "pos", "invert", "getitem", "setitem", "delitem")},
     "call": lambda thing, *arguments, **keywords: thing(*arguments, **keywords),
     "method": lambda thing, name, *arguments, **keywords: getattr(thing, name)(*arguments, **keywords),
-    "getattr": getattr, "setattr": setattr, "delattr": delattr, "contains": operator.contains, "isinstance": isinstance,
+    "getattr": getattr, "setattr": setattr, "delattr": delattr, "contains": operator.contains, "isinstance": _is_one, "alike": _alike,
     "len": len, "iter": iter, "next": next, "bool": bool, "str": str, "repr": repr, "format": format, "hash": hash, "abs": abs,
     "round": round, "int": int, "float": float, "reversed": reversed,
     "enter": _enter, "exit": _leave,
