@@ -6,7 +6,7 @@ A program that could bring `isclose` or `Counter` would decide what is near or e
 import ast
 from collections.abc import Collection, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlzoo.verifiers.sandbox import prelude
 
@@ -36,6 +36,38 @@ def judging(tree: ast.Module, names: Collection[str]) -> list[str]:
         if taken and any(word is call for word in words for call in calls):
             found.append(name)
     return found
+
+
+class Looked(NamedTuple):
+    """What a suite that imports the solution as a module reads of it without calling it."""
+
+    aliases: frozenset[str]
+    """Of the module."""
+    names: frozenset[str]
+    otherwise: bool
+    """Whether the module itself is handed to anything, so that no text says which names are looked up."""
+
+
+def looked_up(tree: ast.Module, module: str) -> Looked:
+    imports = (one for node in ast.walk(tree) if isinstance(node, ast.Import) for one in node.names)
+    aliases = frozenset(one.asname or one.name for one in imports if one.name == module)
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names, known = set(), set()
+    otherwise = False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
+            known.add(id(node.value))
+            names |= {node.attr} if id(node) not in called else set()
+        if isinstance(node, ast.Call) and len(node.args) > 1 and isinstance(node.func, ast.Name):
+            owner, name = node.args[:2]
+            asks = node.func.id in {"hasattr", "getattr"} and isinstance(owner, ast.Name) and owner.id in aliases
+            if asks and isinstance(name, ast.Constant) and isinstance(name.value, str):
+                known.add(id(owner))
+                names.add(name.value)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {"import_module", "__import__"}:
+            otherwise |= any(isinstance(one, ast.Constant) and one.value == module for one in node.args)
+    reads = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in aliases)
+    return Looked(aliases, frozenset(names), otherwise or any(id(read) not in known for read in reads))
 
 
 def _asserts(tree: ast.AST) -> Iterator[ast.Assert]:

@@ -17,7 +17,7 @@ from rlzoo.data.rowfaults import RowFault
 from rlzoo.verifier import SandboxSettings
 from rlzoo.verifiers import code_names
 from rlzoo.verifiers.code_tests import Fault, Tests, over
-from rlzoo.verifiers.sandbox import nodes, values
+from rlzoo.verifiers.sandbox import nodes, notices, values
 from rlzoo.verifiers.sandbox.client import Outcome, ProgramRun, Sandbox, SandboxFault, pipe_within
 from rlzoo.verifiers.sandbox.levels import opened
 from rlzoo.verifiers.sandbox.values import short
@@ -30,8 +30,8 @@ PASSED, NO_TESTS = 0, 5
 """Pytest's exit codes."""
 ASK, ANSWER = 5, 6
 """Descriptors of `suite_runner.py`, which needs pytest to be imported."""
-PRINTED = {"capsys", "capfd", "capsysbinary", "capfdbinary", "redirect_stdout", "stdout"}
-APPLYING = {"map", "filter", "sorted", "min", "max", "reduce", "partial", "starmap", "raises", "assertRaises", "sort"}
+PRINTED = {"capsys", "capfd", "capsysbinary", "capfdbinary", "redirect_stdout", "redirect_stderr", "stdout", "stderr"}
+APPLYING = {"map", "filter", "sorted", "min", "max", "reduce", "partial", "starmap", "raises", "assertRaises", "assertRaisesRegex", "warns", "sort"}
 """What calls the functions that it is given, and does nothing else with them."""
 DYNAMIC = {"eval", "exec", "globals", "vars"}
 """By which suites read names that their text does not show."""
@@ -55,6 +55,8 @@ def refusal(source: str, *, check: bool = False) -> str | None:
         return "calls nothing of the solution that is not Python's own"
     if uses.beside:
         return f"takes {uses.beside[0]} from the solution beside what it checks, so that a program could make it right"
+    if uses.looked.otherwise:
+        return "looks up the solution's names while it runs"
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
     singles = _singletons(tree)
     served = _served(tree, uses)
@@ -92,7 +94,7 @@ def errors(source: str) -> list[str]:
             found |= _last_names(node.type)
         if isinstance(node, ast.Call) and node.args:
             called = ast.unparse(node.func).rpartition(".")[2]
-            if called in {"raises", "assertRaises", "assertRaisesRegex", "issubclass"}:
+            if called in {"raises", "assertRaises", "assertRaisesRegex", "issubclass", "warns", "assertWarns"}:
                 found |= _last_names(node.args[0])
     return sorted(found - set(dir(builtins)))
 
@@ -160,6 +162,7 @@ class _Uses:
         self.handed: set[int] = set()
         """Ids of nodes that name a function without calling it, and lose nothing by it."""
         self._objects: set[str] = set()
+        self.looked = code_names.looked_up(tree, MODULE)
         checker = assertions.checker(tree) if check else None
         whole = self.everything and (checker is None or checker.target is None)
         free = self.names.keys() & free_names(ast.unparse(tree)) if whole else set()
@@ -203,6 +206,8 @@ class _Uses:
             return self.names.get(node.id)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and self._is_object(node.value):
             return f"Solution.{node.attr}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            return node.attr if node.value.id in self.looked.aliases else None
         return None
 
     def within(self, node: ast.AST) -> bool:
@@ -264,12 +269,14 @@ def run(program: str, tests: Tests, settings: SandboxSettings) -> Fault | None:
     beside.start()
     uses = _Uses(ast.parse(tests.source), check)
     served = {"mode": "serve", "program": program, "prelude": tests.prelude, "nodes": uses.nodes}
+    served["notices"] = any(word in tests.source for word in notices.LOOKED_AT)
     job = ProgramRun(work=served, wall_s=settings.wall_s, memory_mb=settings.memory_mb, grants=tests.grants)
     work = {
         "mode": "suite",
         "program": tests.source,
         "names": uses.brought,
         "graders": uses.graders,
+        "looked": sorted(uses.looked.names),
         "nodes": uses.nodes,
         "errors": errors(tests.source),
         "check": check,

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from rlzoo.verifiers.sandbox import doubts, handles, nodes, standins, values
+from rlzoo.verifiers.sandbox import doubts, handles, nodes, notices, standins, values
 from rlzoo.verifiers.sandbox.callbacks import Callbacks, Uncallable
 from rlzoo.verifiers.sandbox.lines import Lines
 from rlzoo.verifiers.sandbox.standins import SolutionError
@@ -67,6 +67,15 @@ class Program:
             self.recipes.setdefault(made._rlzoo.number, doubts.Recipe(name, arguments, keywords))
         return made
 
+    def named(self, name: str) -> Any:
+        """The solution's constant of that name; itself where it is something that is called. AttributeError where it is nothing."""
+        self.calls += 1
+        answer = self.asked("named", name)
+        if answer.get("absent") is True:
+            self.rests += 1
+            raise AttributeError(f"module {standins.MODULE!r} has no attribute {name!r}")
+        return self if answer.get("called") is True else self.result(answer, name, counts=True)
+
     def applied(
         self,
         op: str,
@@ -107,6 +116,8 @@ class Program:
         answer = self._exchange(request)
         while "callback" in answer:
             answer = self._exchange(self._called_back(answer))
+        if "notices" in answer:
+            notices.tell(answer["notices"], self._errors.known)
         error = self._errors.told(answer) if "error" in answer else None
         if any(failed is not error for failed in self._callbacks.asserted[asserted:]):
             raise self.breaks("the program swallows an assertion of what it was handed")
@@ -264,8 +275,15 @@ async def _awaited(value: Any) -> Any:
     return value
 
 
-def stub(program: Program, names: Sequence[str], raised: Sequence[str], own: Callable[[str], bool]) -> types.ModuleType:
-    """The module `solution`: any name of it asks the program, whether it has one or not.
+def stub(
+    program: Program,
+    names: Sequence[str],
+    raised: Sequence[str],
+    own: Callable[[str], bool],
+    looked: Sequence[str] = (),
+) -> types.ModuleType:
+    """The module `solution`: any name of it asks the program, whether it has one or not, but for those that are `looked` at,
+    of which the program says at once whether it has them.
 
     `names`: all that `import *` may bring, where the suite has nothing of that name yet (`own` tells). `raised`: names that the
     suite uses as exceptions. Others that begin with a capital letter are classes.
@@ -289,6 +307,10 @@ def stub(program: Program, names: Sequence[str], raised: Sequence[str], own: Cal
                 raise AttributeError(name)
             if name in raised:
                 return program.error_class(name)
+            if name in looked:
+                found = program.named(name)
+                if found is not program:
+                    return found
             return handles.Class(program, name) if name.lstrip("_")[:1].isupper() else remote(name)
 
     class Solution:

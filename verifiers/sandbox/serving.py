@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rlzoo.verifiers.sandbox import harness, incoming, nodes, values
+from rlzoo.verifiers.sandbox import harness, incoming, nodes, notices, values
 
 LONGEST_SAID = 2_000
 """Characters of an exception's arguments and fields, in the form that they cross in."""
@@ -86,6 +86,7 @@ class Served:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._nodes = bool(job["nodes"])
+        self._notices = notices.Kept() if job["notices"] else None
         self._space = harness.load(MODULE, job["program"], job["prelude"], nodes.NAMES if self._nodes else None)
         self._requests = os.fdopen(os.dup(0), "rb")
         self._lock = threading.RLock()
@@ -116,9 +117,10 @@ class Served:
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self._answer(request)
+            answer = self._answer(request)
         except BaseException as error:
-            return self._told(error)
+            answer = self._told(error)
+        return {**answer, "notices": self._notices.taken()} if self._notices is not None else answer
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "next" in request:
@@ -131,6 +133,8 @@ class Served:
         name = request["op"]
         if name == "plain":
             return {"value": _plain(arguments[0])}
+        if name == "named":
+            return self._named(arguments[0])
         result = OPERATIONS[name](*arguments, **keywords)
         if name == "getattr" and isinstance(result, METHODS):
             return {"method": True}
@@ -145,6 +149,13 @@ class Served:
         if isinstance(result, Iterator) and (name == "iter" or not self._is_made(request, result)):
             return {**told, "iterator": self._number(result), "generator": type(result) is types.GeneratorType}
         return {**told, "value": self.packed(result, made=self._is_made(request, result))}
+
+    def _named(self, name: str) -> dict[str, Any]:
+        """Of a name of the program's: that there is none, that it is called, or its value."""
+        if name not in self._space:
+            return {"absent": True}
+        thing = self._space[name]
+        return {"called": True} if callable(thing) else {"value": self.packed(thing)}
 
     def _is_made(self, request: dict[str, Any], result: Any) -> bool:
         """Whether it is an object that the suite has made of a class, which is no value even where its class extends one."""

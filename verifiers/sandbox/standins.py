@@ -44,6 +44,9 @@ class Errors:
             base = self._classes.setdefault(one, type(one, (base,), {"__module__": MODULE}))
         return self._classes[name]
 
+    def known(self, name: str) -> type[Exception] | None:
+        return self._classes.get(name)
+
     def told(self, answer: dict[str, Any]) -> BaseException:
         """What an answer tells of: what the suite's own functions raised; else a class of the suite's asking; else Python's."""
         raised = answer.get("raised")

@@ -171,7 +171,7 @@ def run_suite(job: dict[str, Any]) -> None:
     """Run `job["program"]`, a suite's source, against the program behind the descriptors."""
     program = Program(job["program"], nodes=job["nodes"])
     sys.modules["solution"] = stub(
-        program, job["names"], job["errors"], lambda name: hasattr(sys.modules["suite"], name)
+        program, job["names"], job["errors"], lambda name: hasattr(sys.modules["suite"], name), job["looked"]
     )
     graders = prelude.names("all") if job["graders"] else {}
     further = {**(nodes.NAMES if job["nodes"] else {}), **{name: graders[name] for name in job["graders"]}}
