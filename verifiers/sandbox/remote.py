@@ -12,8 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from rlzoo.verifiers.sandbox import doubts, handles, nodes, notices, standins, values
+from rlzoo.verifiers.sandbox import doubts, handles, identity, nodes, notices, standins, values
 from rlzoo.verifiers.sandbox.callbacks import Callbacks, Uncallable
+from rlzoo.verifiers.sandbox.identity import Identity
 from rlzoo.verifiers.sandbox.lines import Lines
 from rlzoo.verifiers.sandbox.standins import SolutionError
 
@@ -46,6 +47,7 @@ class Program:
         """Values and exceptions among its answers: anything but handles, None from objects, and what they compare to."""
         self.broken = ""
         self.recipes: dict[int, doubts.Recipe] = {}
+        self.identity = Identity() if identity.asks(source) else None
 
     def load(self) -> None:
         """Wait until it has loaded; `broken` says why if it does not."""
@@ -96,7 +98,14 @@ class Program:
             raise self.breaks(f"{name} does not say what became of its arguments")
         for own, before, changed in zip(arguments, packed, after, strict=True):
             self._copy_change(own, before, changed)
-        return self.result(answer, name, trust=trust, counts=counts)
+        same = answer.get("same")
+        if type(same) is int and 0 <= same < len(arguments) and type(arguments[same]) in identity.TOLD:
+            self.rests += 1
+            return arguments[same]
+        result = self.result(answer, name, trust=trust, counts=counts)
+        if self.identity is not None:
+            self.identity.keep(result, arguments)
+        return result
 
     def asked(self, op: str, *arguments: Any) -> dict[str, Any]:
         """What an operation on an object answers."""

@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-from rlzoo.verifiers.sandbox import harness, nodes, prelude
+from rlzoo.verifiers.sandbox import harness, identity, lines, nodes, prelude
 from rlzoo.verifiers.sandbox.handles import Handle
 from rlzoo.verifiers.sandbox.remote import Program, stub
 
@@ -44,6 +44,8 @@ class Conclusion(TypedDict):
     """Some of what it answered was a value, and not only what it says about its own objects."""
     broken: str
     """Why nothing more can be believed: the program ended, or said what is no answer."""
+    unknown: bool
+    """The suite asked for the identity of values, of which nobody can say it."""
     fault: str
     """Why the suite judges nobody: it failed before it had called anything of the solution."""
 
@@ -76,7 +78,12 @@ class _Collected:
         try:
             if self.check:
                 exec("from solution import *", module.__dict__)
-            exec(compile(self.source, "suite.py", "exec", dont_inherit=True), module.__dict__)
+            text: Any = self.source
+            if self.program is not None and self.program.identity is not None:
+                own = self.program.identity
+                module.__dict__.update({identity.SAME: own.same, identity.DIFFERENT: own.different, "id": own.id})
+                text = identity.rewritten(self.source)
+            exec(compile(text, lines.FILE, "exec", dont_inherit=True), module.__dict__)
         except (Exception, pytest.skip.Exception, pytest.fail.Exception) as error:
             self.outcomes[_told(error)] = "failed"
             self._blame("its top level", error)
@@ -187,6 +194,7 @@ def run_suite(job: dict[str, Any]) -> None:
         "answered": collected.answered,
         "rests": program.rests > 0,
         "broken": program.broken,
+        "unknown": program.identity is not None and program.identity.unknown,
         "fault": collected.fault,
     }
     harness.write(dict(conclusion))
