@@ -20,7 +20,9 @@ def of_graders(tree: ast.Module, names: Collection[str]) -> list[str]:
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is(node.func, name)]
         if isinstance(known[name], ModuleType):
             found |= {name} if others and not calls else set()
-        elif not any(_alone(one, name, others) for one in _asserts(tree)) and _fits(tree, name, known[name]):
+        elif not any(_alone(one, name, others | _results(tree, others)) for one in _asserts(tree)) and _fits(
+            tree, name, known[name]
+        ):
             found |= {name} if _judges(tree, name, others) or _feeds(tree, name, known[name], others) else set()
     return sorted(found)
 
@@ -113,7 +115,6 @@ def _judges(tree: ast.Module, name: str, others: Collection[str]) -> bool:
         for right in sides
         if left is not right
     )
-
 
 
 def _feeds(tree: ast.Module, name: str, kind: Any, others: Collection[str]) -> bool:

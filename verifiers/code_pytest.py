@@ -30,7 +30,21 @@ PASSED, NO_TESTS = 0, 5
 ASK, ANSWER = 5, 6
 """Descriptors of `suite_runner.py`, which needs pytest to be imported."""
 PRINTED = {"capsys", "capfd", "capsysbinary", "capfdbinary", "redirect_stdout", "redirect_stderr", "stdout", "stderr"}
-APPLYING = {"map", "filter", "sorted", "min", "max", "reduce", "partial", "starmap", "raises", "assertRaises", "assertRaisesRegex", "warns", "sort"}
+APPLYING = {
+    "map",
+    "filter",
+    "sorted",
+    "min",
+    "max",
+    "reduce",
+    "partial",
+    "starmap",
+    "raises",
+    "assertRaises",
+    "assertRaisesRegex",
+    "warns",
+    "sort",
+}
 """What calls the functions that it is given, and does nothing else with them."""
 DYNAMIC = {"eval", "exec", "globals", "vars"}
 """By which suites read names that their text does not show."""
@@ -61,6 +75,15 @@ def refusal(source: str, *, check: bool = False) -> str | None:
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and any(map(uses.of, node.bases)):
             return f"extends the solution's own class {uses.of(node.bases[0])}"
+        marks = node.decorator_list if isinstance(node, ast.FunctionDef) and node.name.startswith("test") else []
+        if any(uses.of(mark.func if isinstance(mark, ast.Call) else mark) for mark in marks):
+            return "hands a test itself to the solution, which need not run it"
+        if isinstance(node, ast.ClassDef) and any(
+            ast.unparse(base).rpartition(".")[2] == "TestCase" for base in node.bases
+        ):
+            waits = [one.name for one in node.body if isinstance(one, ast.AsyncFunctionDef) and one.name[:4] == "test"]
+            if waits:
+                return f"holds a coroutine {waits[0]} in a TestCase, for which nobody waits"
         original = uses.of(node)
         if original is not None:
             call = calls.get(id(node))

@@ -69,15 +69,18 @@ class Callbacks:
 
     def _parts(self, value: Any) -> list[Any] | None:
         """What Python's own makes it of, such as `partial(pow, 2)` and `itemgetter(1)`: function, arguments, keywords."""
+        function: Any
+        keywords: dict[str, Any] = {}
         if isinstance(value, functools.partial):
-            function, arguments, keywords = value.func, list(value.args), value.keywords
+            function, arguments, keywords = value.func, value.args, value.keywords
         elif isinstance(value, operator.itemgetter | operator.attrgetter | operator.methodcaller):
-            function, told = value.__reduce__()
-            arguments, keywords = list(told), {}
+            told: Any = value.__reduce__()
+            function, arguments = told
         else:
             return None
         made = self.packed(function)
-        return made and [made, values.pack(arguments, keep=self.packed), values.pack(keywords, keep=self.packed)]
+        parts = [values.pack(part, keep=self.packed) for part in (list(arguments), keywords)]
+        return [made, *parts] if made is not None else None
 
     def given(self, number: object) -> Any:
         """What was handed over by that number; Malformed for any other."""
@@ -128,7 +131,7 @@ def _is_own(value: Any) -> bool:
         return not bare
     if isinstance(value, Iterator):
         return True
-    called = getattr(type(value), "__call__", None)
+    called = next((vars(kind)["__call__"] for kind in type(value).__mro__ if "__call__" in vars(kind)), None)
     return isinstance(called, types.FunctionType) and not isinstance(value, type)
 
 

@@ -34,14 +34,14 @@ class Recipe(NamedTuple):
 class Answering(Protocol):
     """What is asked."""
 
+    calls: int
     rests: int
     broken: str
+    recipes: dict[int, Recipe]
 
     def asked(self, op: str, *arguments: Any) -> dict[str, Any]: ...
 
-    def applied(
-        self, op: str, what: list[Any], arguments: tuple[Any, ...], keywords: dict[str, Any], name: str
-    ) -> Any: ...
+    def made(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any: ...
 
 
 def says(program: Answering, op: str, *operands: Any) -> Any:
@@ -60,8 +60,31 @@ def says(program: Answering, op: str, *operands: Any) -> Any:
 def contradicts(program: Answering, op: str, left: Any, right: Any, found: bool) -> bool:
     """Whether the opposite of an answer is answered alike. Of an order only that both hold is one."""
     if op in {"eq", "ne"}:
-        return says(program, OPPOSITES[op], left, right) is found
-    return found and says(program, OPPOSITES[op], left, right) is True
+        return bool(says(program, OPPOSITES[op], left, right) is found)
+    return found and bool(says(program, OPPOSITES[op], left, right))
+
+
+def vain(program: Answering, left: Any, right: Any, alike: bool) -> bool:
+    """Whether two handles that are not alike in what they hold, or were made by, equal a third that must differ, too."""
+    numbers = [one._rlzoo.number for one in (left, right)]
+    own, others = (program.recipes.get(number) for number in numbers)
+    differ = not alike or (own is not None and others is not None and own != others)
+    if numbers[0] == numbers[1] or not differ:
+        return False
+    known = others or own or next(reversed(program.recipes.values()), None)
+    recipe = known.other() if known is not None else None
+    rests, calls = program.rests, program.calls
+    try:
+        third = program.made(recipe.name, recipe.arguments, dict(recipe.keywords)) if recipe is not None else None
+    except Exception:
+        if program.broken:
+            raise
+        third = None
+    program.rests, program.calls = rests, calls
+    link = getattr(third, "_rlzoo", None)
+    if link is None or link.number in numbers:
+        return False
+    return says(program, "eq", right if others is None and own is not None else left, third) is True
 
 
 def echoes(program: Answering, op: str, operands: Sequence[Any], found: Any) -> bool:

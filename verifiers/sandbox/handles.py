@@ -361,7 +361,9 @@ def _equal(handle: Handle, other: object, op: str) -> bool:
         told = values.short(values.Opaque(handle._rlzoo.kind))
         if doubts.contradicts(program, op, handle, other, found):
             raise program.breaks(f"{told} is equal to another and differs from it")
-        if (found and _always(program, handle, op)) or (found is (op == "eq") and _vain(handle, other, alike is True)):
+        if (found and _always(program, handle, op)) or (
+            found is (op == "eq") and doubts.vain(program, handle, other, alike is True)
+        ):
             raise program.breaks(f"{told} compares the same with everything")
         return found
     try:
@@ -384,25 +386,3 @@ def _always(program: Asking, handle: Handle, op: str) -> bool:
             raise
         program.rests = rests
         return False
-
-
-def _vain(left: Handle, right: Handle, alike: bool) -> bool:
-    """Whether two objects that are not the same in what they hold, or were made by, equal a third one that must differ, too."""
-    program = left._rlzoo.program
-    own, others = (program.recipes.get(one._rlzoo.number) for one in (left, right))
-    differ = not alike or (own is not None and others is not None and own != others)
-    if left._rlzoo.number == right._rlzoo.number or not differ:
-        return False
-    recipe = others or own or next(reversed(program.recipes.values()), None)
-    recipe = recipe and recipe.other()
-    rests, calls = program.rests, program.calls
-    try:
-        decoy = recipe and program.made(recipe.name, recipe.arguments, dict(recipe.keywords))
-    except Exception:
-        if program.broken:
-            raise
-        decoy = None
-    program.rests, program.calls = rests, calls
-    if not isinstance(decoy, Handle) or decoy._rlzoo.number in (left._rlzoo.number, right._rlzoo.number):
-        return False
-    return doubts.says(program, "eq", right if others is None and own is not None else left, decoy) is True

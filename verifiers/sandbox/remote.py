@@ -143,8 +143,8 @@ class Program:
         ends = isinstance(error, StopIteration | StopAsyncIteration)
         if not ends or "next" in request or "send" in request or request["op"] == "next":
             return error
-        return error if self.lines.waits_for("StopIteration") else SolutionError(
-            f"{type(error).__name__} out of a call"
+        return (
+            error if self.lines.waits_for("StopIteration") else SolutionError(f"{type(error).__name__} out of a call")
         )
 
     def _exchange(self, line: dict[str, Any]) -> dict[str, Any]:
@@ -184,6 +184,9 @@ class Program:
             result = self._found("h", packed["h"], trust) if whole else values.unpack(packed, find=self._find)
         except (KeyError, values.Malformed):
             raise self.breaks(f"{name} gives no value") from None
+        told = callable(result) and not isinstance(result, handles.Handle | handles.Class)
+        if told and isinstance(type(result).__eq__, types.FunctionType):
+            raise self.breaks(f"{name} returns what it was handed, which says itself what it is equal to")
         if isinstance(result, values.Opaque):
             raise self.breaks(f"{name} returns {values.short(result)}, which is no data")
         return result

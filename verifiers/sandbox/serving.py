@@ -147,7 +147,9 @@ class Served:
         if name in CHANGING:
             further = arguments[CHANGING[name] :]
             told["args"] = self.packed(further)
-            told["same"] = next((n for n, one in enumerate(further) if one is result and isinstance(one, list | dict)), None)
+            told["same"] = next(
+                (n for n, one in enumerate(further) if one is result and isinstance(one, list | dict)), None
+            )
         if isinstance(result, Iterator) and (name == "iter" or not self._is_made(request, result)):
             return {**told, "iterator": self._number(result), "generator": type(result) is types.GeneratorType}
         return {**told, "value": self.packed(result, made=self._is_made(request, result))}

@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import os
 import sys
+import threading
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-from rlzoo.verifiers.sandbox import harness, identity, lines, nodes, prelude
+from rlzoo.verifiers.sandbox import harness, identity, lines, nodes, prelude, standins
 from rlzoo.verifiers.sandbox.handles import Handle
 from rlzoo.verifiers.sandbox.remote import Program, stub
 
@@ -166,7 +167,19 @@ def _is_marked(item: pytest.Item) -> bool:
 
 
 os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-OPTIONS = ["-p", "no:cacheprovider", "-p", "no:terminal", "--capture=no", "--rootdir=/", "-c", "/dev/null", "-x"]
+OPTIONS = [
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:terminal",
+    "--capture=no",
+    "--rootdir=/",
+    "-c",
+    "/dev/null",
+    "-x",
+    "-p",
+    "no:threadexception",
+]
 
 
 def warm_up() -> None:
@@ -183,6 +196,7 @@ def run_suite(job: dict[str, Any]) -> None:
     graders = prelude.names("all") if job["graders"] else {}
     further = {**(nodes.NAMES if job["nodes"] else {}), **{name: graders[name] for name in job["graders"]}}
     collected = _Collected(job["program"], program, check=job["check"], further=further)
+    threading.excepthook = lambda told: _failed_in_thread(program, told.exc_value)
     code = pytest.main(["/", *OPTIONS], plugins=[collected])
     for name, outcome in collected.outcomes.items():
         harness.write({"test": name[:200], "outcome": outcome})
@@ -198,6 +212,12 @@ def run_suite(job: dict[str, Any]) -> None:
         "fault": collected.fault,
     }
     harness.write(dict(conclusion))
+
+
+def _failed_in_thread(program: Program, error: BaseException | None) -> None:
+    """An assertion in a suite's own thread, which no test would see."""
+    if error is not None and standins.is_a_failure(error):
+        program.breaks("an assertion in a thread of the suite's fails")
 
 
 harness.MODES["suite"] = run_suite  # where this module is loaded, which is where suites run
