@@ -202,7 +202,7 @@ def test_versions_say_that_answers_are_found_in_more_places():
     assert {name: build_verifier(name).version for name in ("maths", "choice", "code", "logic", "reasoning-gym")} == {
         "maths": 3,
         "choice": 3,
-        "code": 3,
+        "code": 4,
         "logic": 3,
         "reasoning-gym": 3,
     }

@@ -27,7 +27,7 @@ class Code(Verifier[VerifierConfig]):
     """Correct if the program passes every test of `metadata["tests"]`."""
 
     name = "code"
-    version = 3
+    version = 4
 
     def judge(self, problem: Problem, response: str) -> Verdict:
         tests = read_tests_of(problem)

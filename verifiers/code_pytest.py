@@ -4,7 +4,6 @@ import ast
 import atexit
 import builtins
 import importlib.util
-import re
 import symtable
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,8 +14,9 @@ from typing import Any
 from rlzoo.data import assertions
 from rlzoo.data.rowfaults import RowFault
 from rlzoo.verifier import SandboxSettings
+from rlzoo.verifiers import code_names
 from rlzoo.verifiers.code_tests import Fault, Tests, over
-from rlzoo.verifiers.sandbox import nodes, values
+from rlzoo.verifiers.sandbox import nodes, notices, values
 from rlzoo.verifiers.sandbox.client import Outcome, ProgramRun, Sandbox, SandboxFault, pipe_within
 from rlzoo.verifiers.sandbox.levels import opened
 from rlzoo.verifiers.sandbox.values import short
@@ -29,8 +29,22 @@ PASSED, NO_TESTS = 0, 5
 """Pytest's exit codes."""
 ASK, ANSWER = 5, 6
 """Descriptors of `suite_runner.py`, which needs pytest to be imported."""
-PRINTED = {"capsys", "capfd", "capsysbinary", "capfdbinary", "redirect_stdout", "stdout"}
-APPLYING = {"map", "filter", "sorted", "min", "max", "reduce", "partial", "starmap", "raises", "assertRaises", "sort"}
+PRINTED = {"capsys", "capfd", "capsysbinary", "capfdbinary", "redirect_stdout", "redirect_stderr", "stdout", "stderr"}
+APPLYING = {
+    "map",
+    "filter",
+    "sorted",
+    "min",
+    "max",
+    "reduce",
+    "partial",
+    "starmap",
+    "raises",
+    "assertRaises",
+    "assertRaisesRegex",
+    "warns",
+    "sort",
+}
 """What calls the functions that it is given, and does nothing else with them."""
 DYNAMIC = {"eval", "exec", "globals", "vars"}
 """By which suites read names that their text does not show."""
@@ -54,12 +68,22 @@ def refusal(source: str, *, check: bool = False) -> str | None:
         return "calls nothing of the solution that is not Python's own"
     if uses.beside:
         return f"takes {uses.beside[0]} from the solution beside what it checks, so that a program could make it right"
+    if uses.looked.otherwise:
+        return "looks up the solution's names while it runs"
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    singles = _singletons(tree)
     served = _served(tree, uses)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and any(map(uses.of, node.bases)):
             return f"extends the solution's own class {uses.of(node.bases[0])}"
+        marks = node.decorator_list if isinstance(node, ast.FunctionDef) and node.name.startswith("test") else []
+        if any(uses.of(mark.func if isinstance(mark, ast.Call) else mark) for mark in marks):
+            return "hands a test itself to the solution, which need not run it"
+        if isinstance(node, ast.ClassDef) and any(
+            ast.unparse(base).rpartition(".")[2] == "TestCase" for base in node.bases
+        ):
+            waits = [one.name for one in node.body if isinstance(one, ast.AsyncFunctionDef) and one.name[:4] == "test"]
+            if waits:
+                return f"holds a coroutine {waits[0]} in a TestCase, for which nobody waits"
         original = uses.of(node)
         if original is not None:
             call = calls.get(id(node))
@@ -75,11 +99,6 @@ def refusal(source: str, *, check: bool = False) -> str | None:
             return "writes files, which the solution could not see"
         if word in PATCHED:
             return "patches what the solution uses"
-        if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
-            sides = [node.left, *node.comparators]
-            alike = any(isinstance(side, ast.Constant) or ast.unparse(side) in singles for side in sides)
-            if not alike and any(map(uses.within, sides)):
-                return "compares the identity of what the solution returns"
     return None
 
 
@@ -91,7 +110,7 @@ def errors(source: str) -> list[str]:
             found |= _last_names(node.type)
         if isinstance(node, ast.Call) and node.args:
             called = ast.unparse(node.func).rpartition(".")[2]
-            if called in {"raises", "assertRaises", "assertRaisesRegex", "issubclass"}:
+            if called in {"raises", "assertRaises", "assertRaisesRegex", "issubclass", "warns", "assertWarns"}:
                 found |= _last_names(node.args[0])
     return sorted(found - set(dir(builtins)))
 
@@ -124,24 +143,6 @@ def _served(tree: ast.Module, uses: "_Uses") -> set[int]:
     return found
 
 
-def _singletons(tree: ast.Module) -> set[str]:
-    """Names of parametrised arguments that are only ever True, False or None, of which there is one each on both sides."""
-    found: set[str] = set()
-    for call in ast.walk(tree):
-        if not (isinstance(call, ast.Call) and ast.unparse(call.func).endswith("parametrize") and len(call.args) > 1):
-            continue
-        told, table = call.args[0], call.args[1]
-        names = re.split(r"\s*,\s*", str(told.value)) if isinstance(told, ast.Constant) else []
-        rows = table.elts if isinstance(table, ast.List | ast.Tuple) else []
-        cells = [row.elts if len(names) > 1 and isinstance(row, ast.List | ast.Tuple) else [row] for row in rows]
-        for place, name in enumerate(names):
-            column = [row[place] for row in cells if place < len(row)]
-            single = [isinstance(cell, ast.Constant) and cell.value in (True, False, None) for cell in column]
-            if len(column) == len(rows) and column and all(single):
-                found.add(name)
-    return found
-
-
 class _Uses:
     """What in a suite stands for the solution's functions: names, and attributes of `Solution()`."""
 
@@ -159,7 +160,14 @@ class _Uses:
         self.handed: set[int] = set()
         """Ids of nodes that name a function without calling it, and lose nothing by it."""
         self._objects: set[str] = set()
+        self.looked = code_names.looked_up(tree, MODULE)
         checker = assertions.checker(tree) if check else None
+        whole = self.everything and (checker is None or checker.target is None)
+        free = self.names.keys() & free_names(ast.unparse(tree)) if whole else set()
+        self.graders = code_names.of_graders(tree, free)
+        """Names that are the suite's own without an import, as those before LeetCode's tests are."""
+        for name in self.graders:
+            del self.names[name]
         self.brought = sorted(self.names)
         """What the stub may put among the suite's own names."""
         if checker is not None and checker.target is not None:
@@ -171,6 +179,7 @@ class _Uses:
             calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
             given = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id == checker.name]
             self.handed |= {id(argument) for arguments in given for argument in arguments}
+        self.beside = self.beside or code_names.judging(tree, free - set(self.graders))
         for node in ast.walk(tree):
             if isinstance(node, ast.Assign) and len(node.targets) == 1:
                 self._follow(ast.unparse(node.targets[0]), node.value)
@@ -195,10 +204,9 @@ class _Uses:
             return self.names.get(node.id)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and self._is_object(node.value):
             return f"Solution.{node.attr}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            return node.attr if node.value.id in self.looked.aliases else None
         return None
-
-    def within(self, node: ast.AST) -> bool:
-        return any(self.of(part) is not None for part in ast.walk(node))
 
 
 def _imported(tree: ast.Module, everything: bool) -> dict[str, str]:
@@ -256,11 +264,14 @@ def run(program: str, tests: Tests, settings: SandboxSettings) -> Fault | None:
     beside.start()
     uses = _Uses(ast.parse(tests.source), check)
     served = {"mode": "serve", "program": program, "prelude": tests.prelude, "nodes": uses.nodes}
+    served["notices"] = any(word in tests.source for word in notices.LOOKED_AT)
     job = ProgramRun(work=served, wall_s=settings.wall_s, memory_mb=settings.memory_mb, grants=tests.grants)
     work = {
         "mode": "suite",
         "program": tests.source,
         "names": uses.brought,
+        "graders": uses.graders,
+        "looked": sorted(uses.looked.names),
         "nodes": uses.nodes,
         "errors": errors(tests.source),
         "check": check,
@@ -302,6 +313,8 @@ def _concluded(outcome: Outcome) -> Fault | None:
         raise RowFault("a suite that calls nothing of the solution")
     if told["answered"] is not True:
         raise RowFault("a suite of which no test passes after calling the solution")
+    if told["unknown"]:
+        raise RowFault("a suite that compares the identity of values, which cross as copies")
     if told["rests"] is not True:
         return Fault("wrong", "no test rests on a value of the program's, only on what its objects say of one another")
     return None

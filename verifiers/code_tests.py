@@ -156,6 +156,8 @@ def _same_token(one: str, expected: str, tolerance: float) -> bool:
         return True
     if len(one) > 60 or len(expected) > 60 or not ({*one} & {*"0123456789"} and {*expected} & {*"0123456789"}):
         return False
+    if not one.isascii() or "_" in one:  # which Decimal and float would read as digits
+        return False
     try:
         if Decimal(one) == Decimal(expected):
             return True

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from rlzoo.verifiers.sandbox import nodes, values
+from rlzoo.verifiers.sandbox import doubts, nodes, standins, values
+from rlzoo.verifiers.sandbox.lines import Lines
 
-MODULE = "solution"
 GIVEN, WORKED_OUT, MADE = 0, 1, 2
 VALUES = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset, range, deque)
 NAMES_OF_VALUES = frozenset(name for kind in VALUES for name in dir(kind))
@@ -35,6 +35,9 @@ class Asking(Protocol):
     calls: int
     rests: int
     broken: str
+    lines: Lines
+    recipes: dict[int, doubts.Recipe]
+    """Of what the suite has made, by number."""
 
     def made(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any: ...
 
@@ -186,8 +189,12 @@ class Handle:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         name, text = (kind.__name__, str(error)) if kind is not None else (None, "")
-        answer = self._rlzoo.program.asked("exit", self, name, text)
-        return self._rlzoo.program.value(answer, "__exit__") is True
+        program = self._rlzoo.program
+        if program.value(program.asked("exit", self, name, text), "__exit__") is not True or error is None:
+            return False
+        if standins.is_a_failure(error) or program.lines.asserts_after(error):
+            raise program.breaks("__exit__ swallows what the suite asserts")
+        return True
 
     def __reduce_ex__(self, version: object) -> Any:
         raise TypeError("an object of the solution's is copied nowhere")
@@ -233,7 +240,10 @@ def _order(op: str) -> Callable[[Handle, Any], bool]:
         if not isinstance(other, Handle):
             raise _no_data(self, "put in an order with a value")
         _meet(self, other)
-        return _flag(self._rlzoo.program, op, self, other)
+        found = _flag(self._rlzoo.program, op, self, other)
+        if doubts.contradicts(self._rlzoo.program, op, self, other, found):
+            raise _no_data(self, "put before another and behind it")
+        return found
 
     return compare
 
@@ -315,8 +325,11 @@ def _worked_out(op: str, *operands: Any) -> Any:
     elif ours[0]._rlzoo.trust == GIVEN:
         raise _no_data(ours[0], "used as a value")
     program = ours[0]._rlzoo.program
+    answer = program.asked(op, *operands)
+    if len(ours) < len(operands) and doubts.echoes(program, op, operands, answer.get("value")):
+        raise _no_data(ours[0], "the same for every number")
     trust = WORKED_OUT if min(one._rlzoo.trust for one in ours) != GIVEN else GIVEN
-    return program.result(program.asked(op, *operands), op, trust=trust)
+    return program.result(answer, op, trust=trust)
 
 
 def _same(handle: Handle, found: Any) -> Any:
@@ -343,9 +356,15 @@ def _equal(handle: Handle, other: object, op: str) -> bool:
         return op == "ne"
     if isinstance(other, Handle):
         _meet(handle, other)
+        alike = doubts.says(program, "alike", handle, other)
         found = _flag(program, op, handle, other)
-        if found and _always(program, handle, op):
-            raise program.breaks(f"{values.short(values.Opaque(handle._rlzoo.kind))} compares the same with everything")
+        told = values.short(values.Opaque(handle._rlzoo.kind))
+        if doubts.contradicts(program, op, handle, other, found):
+            raise program.breaks(f"{told} is equal to another and differs from it")
+        if (found and _always(program, handle, op)) or (
+            found is (op == "eq") and doubts.vain(program, handle, other, alike is True)
+        ):
+            raise program.breaks(f"{told} compares the same with everything")
         return found
     try:
         plain = values.unpack(program.asked("plain", handle).get("value"))

@@ -1,7 +1,10 @@
 """In the program's process, what stands for the suite's own functions, iterators and classes of exceptions. Standard library only."""
 
 import builtins
+import functools
+import importlib
 import inspect
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,7 +21,7 @@ class Incoming:
         self._ask, self._pack = ask, pack
         self._made: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}
-        """By `id`."""
+        """By `id`; of Python's own too, which is found by module and name in this process."""
         self._classes: dict[str, type] = {}
 
     def number(self, value: Any) -> int | None:
@@ -33,10 +36,19 @@ class Incoming:
             raise values.Malformed(f"unknown tag {tag[:20]!r}")
         number, kind, name, doc, parameters = inner
         if number not in self._made:
-            thing = self._function(number, name, doc, parameters) if kind == "call" else HandedItems(self, number)
+            thing = self._thing(number, kind, name, doc, parameters)
             self._made[number] = thing
             self._numbers[id(thing)] = number
         return self._made[number]
+
+    def _thing(self, number: int, kind: str, name: Any, doc: Any, parameters: Any) -> Any:
+        if kind == "place":
+            return operator.attrgetter(doc)(importlib.import_module(name))
+        if kind == "made":
+            function, arguments, keywords = (values.unpack(part, find=self.made) for part in (name, doc, parameters))
+            made = functools.partial(function, *arguments, **keywords)
+            return made() if isinstance(function, type) and function.__module__ == "operator" else made
+        return self._function(number, name, doc, parameters) if kind == "call" else HandedItems(self, number)
 
     def call(self, number: int, arguments: Sequence[Any] = (), keywords: dict[str, Any] | None = None) -> Any:
         packed = {"args": self._pack(list(arguments)), "kwargs": self._pack(keywords or {})}

@@ -8,11 +8,14 @@ import json
 import os
 import threading
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from rlzoo.verifiers.sandbox import handles, nodes, standins, values
+from rlzoo.verifiers.sandbox import doubts, handles, identity, nodes, notices, standins, values
 from rlzoo.verifiers.sandbox.callbacks import Callbacks, Uncallable
+from rlzoo.verifiers.sandbox.identity import Identity
+from rlzoo.verifiers.sandbox.lines import Lines
 from rlzoo.verifiers.sandbox.standins import SolutionError
 
 ASK, ANSWER = 5, 6
@@ -26,9 +29,10 @@ MOST_HANDLES = 20_000
 class Program:
     """The other end of the program's process."""
 
-    def __init__(self, *, nodes: bool = False) -> None:
-        """`nodes`: it may answer with trees and lists of LeetCode's."""
+    def __init__(self, source: str = "", *, nodes: bool = False) -> None:
+        """`source`: of the suite. `nodes`: it may answer with trees and lists of LeetCode's."""
         self._nodes = nodes
+        self.lines = Lines(source)
         self._callbacks = Callbacks()
         self._lock = threading.RLock()
         """Of a suite's own threads, one asks at a time."""
@@ -42,6 +46,8 @@ class Program:
         self.rests = 0
         """Values and exceptions among its answers: anything but handles, None from objects, and what they compare to."""
         self.broken = ""
+        self.recipes: dict[int, doubts.Recipe] = {}
+        self.identity = Identity() if identity.asks(source) else None
 
     def load(self) -> None:
         """Wait until it has loaded; `broken` says why if it does not."""
@@ -58,7 +64,19 @@ class Program:
 
     def made(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """An object of the solution's class of that name."""
-        return self.applied("call", [handles.OwnName(self, name)], arguments, keywords, name, trust=handles.MADE)
+        made = self.applied("call", [handles.OwnName(self, name)], arguments, keywords, name, trust=handles.MADE)
+        if isinstance(made, handles.Handle):
+            self.recipes.setdefault(made._rlzoo.number, doubts.Recipe(name, arguments, keywords))
+        return made
+
+    def named(self, name: str) -> Any:
+        """The solution's constant of that name; itself where it is something that is called. AttributeError where it is nothing."""
+        self.calls += 1
+        answer = self.asked("named", name)
+        if answer.get("absent") is True:
+            self.rests += 1
+            raise AttributeError(f"module {standins.MODULE!r} has no attribute {name!r}")
+        return self if answer.get("called") is True else self.result(answer, name, counts=True)
 
     def applied(
         self,
@@ -80,7 +98,14 @@ class Program:
             raise self.breaks(f"{name} does not say what became of its arguments")
         for own, before, changed in zip(arguments, packed, after, strict=True):
             self._copy_change(own, before, changed)
-        return self.result(answer, name, trust=trust, counts=counts)
+        same = answer.get("same")
+        if type(same) is int and 0 <= same < len(arguments) and type(arguments[same]) in identity.TOLD:
+            self.rests += 1
+            return arguments[same]
+        result = self.result(answer, name, trust=trust, counts=counts)
+        if self.identity is not None:
+            self.identity.keep(result, arguments)
+        return result
 
     def asked(self, op: str, *arguments: Any) -> dict[str, Any]:
         """What an operation on an object answers."""
@@ -96,15 +121,31 @@ class Program:
         self.asks += 1
         if self.broken:
             raise SolutionError(self.broken)
+        asserted = len(self._callbacks.asserted)
         answer = self._exchange(request)
         while "callback" in answer:
             answer = self._exchange(self._called_back(answer))
-        if "error" in answer:
+        if "notices" in answer:
+            notices.tell(answer["notices"], self._errors.known)
+        error = self._errors.told(answer) if "error" in answer else None
+        if any(failed is not error for failed in self._callbacks.asserted[asserted:]):
+            raise self.breaks("the program swallows an assertion of what it was handed")
+        del self._callbacks.asserted[asserted:]
+        if error is not None:
             self.rests += 1
-            raise self._errors.told(answer)
+            raise self._unending(error, request)
         if self.broken:
             raise SolutionError(self.broken)
         return answer
+
+    def _unending(self, error: BaseException, request: dict[str, Any]) -> BaseException:
+        """The exception, but that none out of a call is an iteration's end, as in Python none out of a generator is."""
+        ends = isinstance(error, StopIteration | StopAsyncIteration)
+        if not ends or "next" in request or "send" in request or request["op"] == "next":
+            return error
+        return (
+            error if self.lines.waits_for("StopIteration") else SolutionError(f"{type(error).__name__} out of a call")
+        )
 
     def _exchange(self, line: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -143,6 +184,9 @@ class Program:
             result = self._found("h", packed["h"], trust) if whole else values.unpack(packed, find=self._find)
         except (KeyError, values.Malformed):
             raise self.breaks(f"{name} gives no value") from None
+        told = callable(result) and not isinstance(result, handles.Handle | handles.Class)
+        if told and isinstance(type(result).__eq__, types.FunctionType):
+            raise self.breaks(f"{name} returns what it was handed, which says itself what it is equal to")
         if isinstance(result, values.Opaque):
             raise self.breaks(f"{name} returns {values.short(result)}, which is no data")
         return result
@@ -179,13 +223,13 @@ class Program:
 
     def _copy_change(self, own: Any, before: Any, changed: Any) -> None:
         """What the program did to an argument in place, done to the suite's own list or dict."""
-        if type(own) not in (list, dict) or changed == before:
+        if type(own) not in (list, dict, OrderedDict) or changed == before:
             return
         self.rests += 1
         after = self.value({"value": changed}, "an argument")
         if type(own) is list and type(after) is list:
             own[:] = after
-        if type(own) is dict and type(after) is dict:
+        elif type(own) is type(after):
             own.clear()
             own.update(after)
 
@@ -243,8 +287,15 @@ async def _awaited(value: Any) -> Any:
     return value
 
 
-def stub(program: Program, names: Sequence[str], raised: Sequence[str], own: Callable[[str], bool]) -> types.ModuleType:
-    """The module `solution`: any name of it asks the program, whether it has one or not.
+def stub(
+    program: Program,
+    names: Sequence[str],
+    raised: Sequence[str],
+    own: Callable[[str], bool],
+    looked: Sequence[str] = (),
+) -> types.ModuleType:
+    """The module `solution`: any name of it asks the program, whether it has one or not, but for those that are `looked` at,
+    of which the program says at once whether it has them.
 
     `names`: all that `import *` may bring, where the suite has nothing of that name yet (`own` tells). `raised`: names that the
     suite uses as exceptions. Others that begin with a capital letter are classes.
@@ -268,6 +319,10 @@ def stub(program: Program, names: Sequence[str], raised: Sequence[str], own: Cal
                 raise AttributeError(name)
             if name in raised:
                 return program.error_class(name)
+            if name in looked:
+                found = program.named(name)
+                if found is not program:
+                    return found
             return handles.Class(program, name) if name.lstrip("_")[:1].isupper() else remote(name)
 
     class Solution:
@@ -276,6 +331,6 @@ def stub(program: Program, names: Sequence[str], raised: Sequence[str], own: Cal
         def __getattr__(self, name: str) -> Any:
             return remote(f"Solution.{name}")
 
-    module = Stub(handles.MODULE)
+    module = Stub(standins.MODULE)
     setattr(module, "Solution", Solution)  # noqa: B010
     return module

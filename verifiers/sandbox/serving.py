@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rlzoo.verifiers.sandbox import harness, incoming, nodes, values
+from rlzoo.verifiers.sandbox import harness, incoming, nodes, notices, values
 
 LONGEST_SAID = 2_000
 """Characters of an exception's arguments and fields, in the form that they cross in."""
@@ -47,11 +47,28 @@ def _leave(thing: Any, kind: str | None, text: str) -> Any:
     return type(thing).__exit__(thing, type(made) if kind else None, made, None)
 
 
+def _is_one(thing: Any, kind: Any) -> bool:
+    """Python's word, but for what a class of the program's says of its own instances."""
+    own = type(kind) is not type and type(kind).__module__ == MODULE
+    return kind in type(thing).__mro__ if own else isinstance(thing, kind)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether both are of one class and hold the same, as far as that is data."""
+    return type(one) is type(other) and _held(one) == _held(other)
+
+
+def _held(thing: Any) -> Any:
+    slots = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    fields = {name: getattr(thing, name, None) for name in slots if isinstance(name, str)}
+    return [_plain({**fields, **getattr(thing, "__dict__", {})}), _plain(thing)]
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in (*BINARY, *ORDER, "neg", "pos", "invert", "getitem", "setitem", "delitem")},
     "call": lambda thing, *arguments, **keywords: thing(*arguments, **keywords),
     "method": lambda thing, name, *arguments, **keywords: getattr(thing, name)(*arguments, **keywords),
-    "getattr": getattr, "setattr": setattr, "delattr": delattr, "contains": operator.contains, "isinstance": isinstance,
+    "getattr": getattr, "setattr": setattr, "delattr": delattr, "contains": operator.contains, "isinstance": _is_one, "alike": _alike,
     "len": len, "iter": iter, "next": next, "bool": bool, "str": str, "repr": repr, "format": format, "hash": hash, "abs": abs,
     "round": round, "int": int, "float": float, "reversed": reversed,
     "enter": _enter, "exit": _leave,
@@ -69,6 +86,7 @@ class Served:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._nodes = bool(job["nodes"])
+        self._notices = notices.Kept() if job["notices"] else None
         self._space = harness.load(MODULE, job["program"], job["prelude"], nodes.NAMES if self._nodes else None)
         self._requests = os.fdopen(os.dup(0), "rb")
         self._lock = threading.RLock()
@@ -99,9 +117,10 @@ class Served:
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self._answer(request)
+            answer = self._answer(request)
         except BaseException as error:
-            return self._told(error)
+            answer = self._told(error)
+        return {**answer, "notices": self._notices.taken()} if self._notices is not None else answer
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "next" in request:
@@ -114,6 +133,8 @@ class Served:
         name = request["op"]
         if name == "plain":
             return {"value": _plain(arguments[0])}
+        if name == "named":
+            return self._named(arguments[0])
         result = OPERATIONS[name](*arguments, **keywords)
         if name == "getattr" and isinstance(result, METHODS):
             return {"method": True}
@@ -124,10 +145,21 @@ class Served:
             result = asyncio.run(result)
         told: dict[str, Any] = {"awaited": True} if awaited else {}
         if name in CHANGING:
-            told["args"] = self.packed(arguments[CHANGING[name] :])
+            further = arguments[CHANGING[name] :]
+            told["args"] = self.packed(further)
+            told["same"] = next(
+                (n for n, one in enumerate(further) if one is result and isinstance(one, list | dict)), None
+            )
         if isinstance(result, Iterator) and (name == "iter" or not self._is_made(request, result)):
             return {**told, "iterator": self._number(result), "generator": type(result) is types.GeneratorType}
         return {**told, "value": self.packed(result, made=self._is_made(request, result))}
+
+    def _named(self, name: str) -> dict[str, Any]:
+        """Of a name of the program's: that there is none, that it is called, or its value."""
+        if name not in self._space:
+            return {"absent": True}
+        thing = self._space[name]
+        return {"called": True} if callable(thing) else {"value": self.packed(thing)}
 
     def _is_made(self, request: dict[str, Any], result: Any) -> bool:
         """Whether it is an object that the suite has made of a class, which is no value even where its class extends one."""

@@ -10,13 +10,18 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rlzoo.verifiers.sandbox import handles, values
+from rlzoo.verifiers.sandbox import values
 
+MODULE = "solution"
 LONGEST_TEXT = 1_000
 """Characters of what an exception of the program's says."""
 LONGEST_NAME = 60
 LONGEST_SAID = 4_000
 """Characters of its arguments, and as many of its fields."""
+
+
+TOLD = "_rlzoo"
+"""Field of an exception that the program has told of."""
 
 
 class SolutionError(Exception):
@@ -36,14 +41,22 @@ class Errors:
         names = [one for one in told[:20] if isinstance(one, str)] if isinstance(told, list) else []
         base: type[Exception] = _builtin_error(names) or Exception
         for one in (*reversed(_own_classes(names, name)), name):
-            base = self._classes.setdefault(one, type(one, (base,), {"__module__": handles.MODULE}))
+            base = self._classes.setdefault(one, type(one, (base,), {"__module__": MODULE}))
         return self._classes[name]
+
+    def known(self, name: str) -> type[Exception] | None:
+        return self._classes.get(name)
 
     def told(self, answer: dict[str, Any]) -> BaseException:
         """What an answer tells of: what the suite's own functions raised; else a class of the suite's asking; else Python's."""
         raised = answer.get("raised")
         if type(raised) is int and 0 <= raised < len(self._raised):
             return self._raised[raised]
+        error = self._made(answer)
+        error.__dict__[TOLD] = True
+        return error
+
+    def _made(self, answer: dict[str, Any]) -> BaseException:
         said_of, kinds, own = answer["error"], answer.get("kinds"), answer.get("own")
         names = [name for name in kinds[:20] if isinstance(name, str)] if isinstance(kinds, list) else []
         text = text_of(said_of[-1:] if isinstance(said_of, list) else None)
@@ -60,6 +73,16 @@ class Errors:
             if isinstance(kind, type) and issubclass(kind, BaseException) and kind not in (Exception, BaseException):
                 return _made_error(kind, arguments)
         return SolutionError(text_of(said_of)) if "Exception" in names else BaseException(text_of(said_of))
+
+
+def is_told(error: BaseException) -> bool:
+    """Whether it is the program's, and not what the suite says itself."""
+    return TOLD in error.__dict__
+
+
+def is_a_failure(error: BaseException) -> bool:
+    """Whether it says that a test fails, or ends it, by the suite's own word."""
+    return not is_told(error) and (isinstance(error, AssertionError) or not isinstance(error, Exception))
 
 
 def text_of(told: object) -> str:
@@ -86,6 +109,8 @@ def _made_error(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseEx
     """Without running what makes it, which may need other arguments."""
     error = kind.__new__(kind)
     error.args = arguments
+    if isinstance(error, StopIteration):
+        error.value = arguments[0] if arguments else None  # which `yield from` reads without looking
     return error
 
 

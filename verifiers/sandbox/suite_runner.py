@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import os
 import sys
+import threading
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-from rlzoo.verifiers.sandbox import harness, nodes
+from rlzoo.verifiers.sandbox import harness, identity, lines, nodes, prelude, standins
 from rlzoo.verifiers.sandbox.handles import Handle
 from rlzoo.verifiers.sandbox.remote import Program, stub
 
@@ -44,6 +45,8 @@ class Conclusion(TypedDict):
     """Some of what it answered was a value, and not only what it says about its own objects."""
     broken: str
     """Why nothing more can be believed: the program ended, or said what is no answer."""
+    unknown: bool
+    """The suite asked for the identity of values, of which nobody can say it."""
     fault: str
     """Why the suite judges nobody: it failed before it had called anything of the solution."""
 
@@ -76,7 +79,12 @@ class _Collected:
         try:
             if self.check:
                 exec("from solution import *", module.__dict__)
-            exec(compile(self.source, "suite.py", "exec", dont_inherit=True), module.__dict__)
+            text: Any = self.source
+            if self.program is not None and self.program.identity is not None:
+                own = self.program.identity
+                module.__dict__.update({identity.SAME: own.same, identity.DIFFERENT: own.different, "id": own.id})
+                text = identity.rewritten(self.source)
+            exec(compile(text, lines.FILE, "exec", dont_inherit=True), module.__dict__)
         except (Exception, pytest.skip.Exception, pytest.fail.Exception) as error:
             self.outcomes[_told(error)] = "failed"
             self._blame("its top level", error)
@@ -103,9 +111,11 @@ class _Collected:
         asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
         return True
 
-    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport:
-        """Without a traceback: what an exception says is never rendered, for it may be the program's."""
+        """Without a traceback: what an exception says is never rendered, for it may be the program's.
+
+        After pytest's own hook for unittest, which says what a `TestCase` has raised.
+        """
         error = call.excinfo.value if call.excinfo is not None else None
         outcome = "passed" if error is None else "skipped" if isinstance(error, pytest.skip.Exception) else "failed"
         if error is not None and outcome == "failed":
@@ -151,12 +161,25 @@ def _module(session: pytest.Session, module: types.ModuleType) -> pytest.Module:
 def _is_marked(item: pytest.Item) -> bool:
     """By pytest's marks, or by unittest's decorator."""
     holders = (getattr(item, "obj", None), getattr(item.parent, "obj", None))
-    own = any(getattr(holder, "__unittest_skip__", False) is True for holder in holders)
+    told = ("__unittest_skip__", "__unittest_expecting_failure__")
+    own = any(getattr(holder, name, False) is True for holder in holders for name in told)
     return own or any(mark.name in {"skip", "skipif", "xfail"} for mark in item.iter_markers())
 
 
 os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-OPTIONS = ["-p", "no:cacheprovider", "-p", "no:terminal", "--capture=no", "--rootdir=/", "-c", "/dev/null", "-x"]
+OPTIONS = [
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:terminal",
+    "--capture=no",
+    "--rootdir=/",
+    "-c",
+    "/dev/null",
+    "-x",
+    "-p",
+    "no:threadexception",
+]
 
 
 def warm_up() -> None:
@@ -166,11 +189,14 @@ def warm_up() -> None:
 
 def run_suite(job: dict[str, Any]) -> None:
     """Run `job["program"]`, a suite's source, against the program behind the descriptors."""
-    program = Program(nodes=job["nodes"])
+    program = Program(job["program"], nodes=job["nodes"])
     sys.modules["solution"] = stub(
-        program, job["names"], job["errors"], lambda name: hasattr(sys.modules["suite"], name)
+        program, job["names"], job["errors"], lambda name: hasattr(sys.modules["suite"], name), job["looked"]
     )
-    collected = _Collected(job["program"], program, check=job["check"], further=nodes.NAMES if job["nodes"] else {})
+    graders = prelude.names("all") if job["graders"] else {}
+    further = {**(nodes.NAMES if job["nodes"] else {}), **{name: graders[name] for name in job["graders"]}}
+    collected = _Collected(job["program"], program, check=job["check"], further=further)
+    threading.excepthook = lambda told: _failed_in_thread(program, told.exc_value)
     code = pytest.main(["/", *OPTIONS], plugins=[collected])
     for name, outcome in collected.outcomes.items():
         harness.write({"test": name[:200], "outcome": outcome})
@@ -182,9 +208,16 @@ def run_suite(job: dict[str, Any]) -> None:
         "answered": collected.answered,
         "rests": program.rests > 0,
         "broken": program.broken,
+        "unknown": program.identity is not None and program.identity.unknown,
         "fault": collected.fault,
     }
     harness.write(dict(conclusion))
+
+
+def _failed_in_thread(program: Program, error: BaseException | None) -> None:
+    """An assertion in a suite's own thread, which no test would see."""
+    if error is not None and standins.is_a_failure(error):
+        program.breaks("an assertion in a thread of the suite's fails")
 
 
 harness.MODES["suite"] = run_suite  # where this module is loaded, which is where suites run

@@ -1,8 +1,8 @@
 """Values as data: what crosses between a program and the one who judges it. Standard library only.
 
-JSON with tags for what JSON cannot say, so that a tuple is no list and 1 is not 1.0. An object of a class that extends one of
-Python's own (a named tuple, an IntEnum, a Counter) crosses as what it extends, and so do numpy's numbers and other mappings; any other
-object crosses as an `Opaque` name and equals nothing, unless who packs and who unpacks agree on a tag of their own for it
+JSON with tags for what JSON cannot say, so that a tuple is no list, 1 is not 1.0 and an OrderedDict has an order. An object of a
+class that extends one of Python's own (a named tuple, an IntEnum, a Counter) crosses as what it extends, and so do numpy's numbers
+and other mappings; any other object crosses as an `Opaque` name and equals nothing, unless who packs and who unpacks agree on a tag of their own for it
 (`Keep` and `Find`). Reading never runs anything and is bounded in bytes, depth and digits.
 """
 
@@ -19,8 +19,10 @@ MOST_DIGITS = 4_300
 """Python's own limit on turning text into an integer."""
 _MOST_BITS = 14_280  # below 4,300 digits
 _TAGS: dict[type, str] = {tuple: "t", set: "s", frozenset: "z", deque: "q"}
-_COLLECTIONS: dict[str, Callable[[Any], Any]] = {"t": tuple, "s": set, "z": frozenset, "q": deque, "d": dict}
-_DICTS = (dict, Counter, OrderedDict, defaultdict)
+_COLLECTIONS: dict[str, Callable[[Any], Any]] = {
+    "t": tuple, "s": set, "z": frozenset, "q": deque, "d": dict, "l": OrderedDict,
+}  # fmt: skip
+_DICTS = (dict, Counter, defaultdict)
 _EXTENDED: dict[type, Callable[[Any], Any]] = {
     int: int.__int__, float: float.__float__, str: str.__str__, bytes: bytes.__bytes__,
     tuple: lambda value: tuple(tuple.__iter__(value)), list: lambda value: list(list.__iter__(value)),
@@ -100,6 +102,9 @@ def pack(value: Any, depth: int = 0, keep: Keep | None = None) -> Any:
         return {_TAGS[kind]: [pack(item, depth + 1, keep) for item in value]}
     if kind in _DICTS:
         return {"d": [[pack(key, depth + 1, keep), pack(item, depth + 1, keep)] for key, item in dict.items(value)]}
+    if OrderedDict in kind.__mro__:  # whose order counts, and is not the one that it has as a dict
+        pairs = [(key, dict.__getitem__(value, key)) for key in OrderedDict.__iter__(value)]
+        return {"l": [[pack(key, depth + 1, keep), pack(item, depth + 1, keep)] for key, item in pairs]}
     if kind is bytes:
         return {"b": value.hex()}
     if kind is range:
@@ -161,13 +166,14 @@ def _unpack_tagged(tag: str, inner: Any, depth: int, find: Find | None) -> Any:
     if tag not in _COLLECTIONS or not isinstance(inner, list):
         raise Malformed(f"unknown tag {tag[:20]!r}")
     items = [unpack(item, depth, find) for item in inner]
-    if tag == "d":
-        return {key: item for key, item in items}
+    if tag in {"d", "l"}:
+        return _COLLECTIONS[tag]((key, item) for key, item in items)
     return _COLLECTIONS[tag](items)
 
 
 def same(value: object, expected: object) -> bool:
     """Equal, and of one type all the way down: True is not 1, and 1.0 is not 1."""
+    value = dict(value) if isinstance(value, OrderedDict) else value
     if type(value) is not type(expected):
         return False
     if isinstance(value, list | tuple) and isinstance(expected, list | tuple):
