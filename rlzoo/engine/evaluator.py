@@ -18,7 +18,7 @@ from rlzoo.engine.prompting import measure, open_renderer
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.reporting import Reporter
 from rlzoo.engine.sampling.base import Decoding
-from rlzoo.engine.sampling.choice import open_sampler
+from rlzoo.engine.sampling.choice import open_sampler, sampler_class
 from rlzoo.engine.sampling.noise import row_key
 from rlzoo.engine.supply import build_supply
 from rlzoo.engine.verification import open_pool
@@ -95,6 +95,7 @@ def evaluate(
 ) -> Evaluation:
     """Load a model and answer the suite of `config` with it, as if at step 0."""
     config = config.model_copy(update={"model": config.model.model_copy(update={"path": model, "jitter": 0.0})})
+    sampler_class(config.sampling.backend).fit(config)
     reporter.stage("load")
     weights, tokenizer = frozen_store(config), load_tokenizer(model)
     renderer = open_renderer(config, tokenizer, weights, reporter)
