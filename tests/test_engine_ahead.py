@@ -13,7 +13,7 @@ import pytest
 from rlzoo import configure
 from rlzoo.cli import main
 from rlzoo.config import RunConfig
-from rlzoo.engine.answers import Answers
+from rlzoo.engine.answering import Answers
 from rlzoo.engine.trainer import train
 from rlzoo.errors import ConfigError
 from rlzoo.runs.folder import RunDir

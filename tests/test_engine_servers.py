@@ -26,7 +26,7 @@ from rlzoo.cli import main
 from rlzoo.engine.model.loading import load_policy
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.sampling import warden
-from rlzoo.engine.sampling.engines import Served, check_version
+from rlzoo.engine.sampling.engines import Serving, check_version
 from rlzoo.engine.sampling.http_lines import Lines, Refused, ServerGone
 from rlzoo.engine.sampling.servers import Server, arguments, greet, write_weights
 from rlzoo.engine.sampling.vllm import VllmSampler
@@ -35,7 +35,7 @@ from tests.architectures import TRAINED, make
 from tests.support import small_config
 
 SHAPE = {"architecture": "LlamaForCausalLM", "vocab_size": 100}
-SERVED = Served(model="/models/some", dtype="float32", room=288, rows=8, shape=SHAPE)
+SERVED = Serving(model="/models/some", dtype="float32", room=288, rows=8, shape=SHAPE)
 OURS = {
     "extension": "1",
     "owner": "",

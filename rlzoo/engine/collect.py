@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rlzoo.config import RunConfig
-from rlzoo.engine.answers import Answers
+from rlzoo.engine.answering import Answers
 from rlzoo.engine.asking import Asker
 from rlzoo.engine.clock import Clock
 from rlzoo.engine.control import told

@@ -16,7 +16,7 @@ from rlzoo import configure
 from rlzoo.config import RunConfig
 from rlzoo.data.mixing import mixer_of
 from rlzoo.data.source import ProblemSource
-from rlzoo.engine.answers import Answers
+from rlzoo.engine.answering import Answers
 from rlzoo.engine.asking import Asker
 from rlzoo.engine.budget import Spent
 from rlzoo.engine.clock import Clock

@@ -9,7 +9,7 @@ from typing import Any
 
 from rlzoo.config import RunConfig
 from rlzoo.engine import checkpoint, provenance
-from rlzoo.engine.answers import Answers
+from rlzoo.engine.answering import Answers
 from rlzoo.engine.budget import Spent
 from rlzoo.engine.diagnostics import Diagnostics
 from rlzoo.engine.learning.learner import Learner

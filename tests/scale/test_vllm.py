@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,14 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from rlzoo.cli import main
 from rlzoo.engine.model.loading import frozen_store
 from rlzoo.engine.model.weights.replicated import Replicated
-from rlzoo.engine.sampling import canary
+from rlzoo.engine.sampling import weight_canary as canary
 from rlzoo.engine.sampling.base import Decoding, Request, Sampler
 from rlzoo.engine.sampling.vllm import VllmSampler
 from rlzoo.engine.trainer import train
 from rlzoo.errors import Diverged, SamplerFault
 from rlzoo.runs.folder import RunDir
+from tests.architectures import TRAINED, make
 from tests.scale.vllm_support import (
     DECODING,
     SHORT_CONTEXT,
@@ -236,3 +239,30 @@ def test_a_run_trains_with_the_canary_green_after_every_update(name: str, tmp_pa
         assert 0 < line["mismatch/canary"] < 1e-4
         assert line["mismatch/max"] < 1e-4
     assert RunDir(tmp_path / "run").provenance().sampler.startswith("vllm 0.32")
+
+
+def test_an_evaluation_asks_vllm_too(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "eval",
+        "tiny",
+        "--json",
+        "--samples",
+        "2",
+        "--per-level",
+        "2",
+        "--set",
+        "sampling.backend=vllm",
+        "--set",
+        "model.device=cpu",
+    ]
+    assert main.run(words) == 0
+    record = json.loads(capsys.readouterr().out)["record"]
+    assert record["samples"] == 2
+    assert all(len(attempt["status"]) == 2 for attempt in record["problems"])
+
+
+def test_an_architecture_without_kernels_is_told_as_that(tmp_path: Path) -> None:
+    """vLLM has no attention for heads of 8 on a CPU, and says so only when it samples."""
+    narrow = make(TRAINED["qwen3"], tmp_path / "narrow")
+    with ExitStack() as stack, pytest.raises(SamplerFault, match=r"it may lack a kernel for this architecture"):
+        opened(vllm_config(f"model.path={narrow}", *SHORT_CONTEXT), stack)

@@ -70,7 +70,7 @@ def test_log_probs_of_2000_responses_are_the_learners(name: str, tmp_path: Path)
 
 
 def test_bfloat16_stays_within_the_bound_that_the_canary_allows() -> None:
-    from rlzoo.engine.sampling import canary
+    from rlzoo.engine.sampling import weight_canary as canary
 
     with ExitStack() as stack:
         sampler, weights, _ = opened(vllm_config("model.dtype=bfloat16"), stack)

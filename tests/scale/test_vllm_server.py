@@ -17,7 +17,7 @@ import pytest
 
 from rlzoo.config import RunConfig
 from rlzoo.engine.reporting import Silent
-from rlzoo.engine.sampling.engines import Served
+from rlzoo.engine.sampling.engines import Serving
 from rlzoo.engine.sampling.servers import OwnServer, Server, arguments
 from rlzoo.engine.sampling.vllm import VllmSampler
 from rlzoo.engine.trainer import train
@@ -130,7 +130,7 @@ def test_a_server_dies_with_a_run_that_is_killed_and_the_run_goes_on(tmp_path: P
 
 
 def test_a_server_that_cannot_start_is_told_with_its_log_and_exit_code(tmp_path: Path) -> None:
-    served = Served(model=str(tmp_path / "nothing"), dtype="float32", room=288, rows=8, shape={})
+    served = Serving(model=str(tmp_path / "nothing"), dtype="float32", room=288, rows=8, shape={})
     with pytest.raises(SamplerFault, match=r"ended while it started, with exit code 1.*its log is .*server\.log"):
         OwnServer(served, "me", tmp_path)
 
@@ -156,7 +156,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     config = vllm_config()
     from rlzoo.engine.model.loading import locate
 
-    served = Served(model=locate("tiny"), dtype="float32", room=config.sampling.max_prompt + 24, rows=64, shape={})
+    served = Serving(model=locate("tiny"), dtype="float32", room=config.sampling.max_prompt + 24, rows=64, shape={})
     own = OwnServer(served, "nobody", folder)
     try:
         yield own.url
@@ -224,9 +224,9 @@ def test_a_server_of_another_shape_is_refused(assignments: tuple[str, ...], said
 def test_a_server_started_without_our_worker_is_refused(tmp_path: Path) -> None:
     from rlzoo.engine.model.loading import locate
 
-    served = Served(model=locate("tiny"), dtype="float32", room=288, rows=8, shape={})
+    served = Serving(model=locate("tiny"), dtype="float32", room=288, rows=8, shape={})
 
-    def without(served: Served, *, host: str, port: int, cpu: bool) -> list[str]:
+    def without(served: Serving, *, host: str, port: int, cpu: bool) -> list[str]:
         words = arguments(served, host=host, port=port, cpu=cpu)
         at = words.index("--worker-extension-cls")
         return [*words[:at], *words[at + 2 :]]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from rlzoo.errors import ConfigError, ModelError, RlzooError, SamplerFault, UsageError
+from rlzoo.mishaps import machine_fault
 
 LEAST = (0, 32)
 """The oldest vLLM that the tests have run with; older ones load weights and report log-probs in other ways."""
@@ -25,7 +26,7 @@ class Draw(NamedTuple):
     seed: int
 
 
-class Drawn(NamedTuple):
+class Sampled(NamedTuple):
     """One response that came."""
 
     tokens: Sequence[int]
@@ -33,7 +34,7 @@ class Drawn(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class Serving:
     """What an engine serves."""
 
     model: str
@@ -56,7 +57,7 @@ class Engine(Protocol):
     version: str
     """vLLM's."""
 
-    def draw(self, draws: Sequence[Draw], settings: Mapping[str, Any]) -> list[Drawn]:
+    def draw(self, draws: Sequence[Draw], settings: Mapping[str, Any]) -> list[Sampled]:
         """A response to each, in order. `settings`: those of vLLM's SamplingParams that all have in common."""
         ...
 
@@ -111,9 +112,9 @@ def check_dtype(dtype: str) -> None:
         )
 
 
-def not_loaded(error: Exception, model: str) -> RlzooError:
-    """Why vLLM did not start, in words."""
-    if isinstance(error, RlzooError):
+def not_loaded(error: Exception, model: str) -> Exception:
+    """Why vLLM did not start, in words; the error itself where it is ours, or the machine's."""
+    if isinstance(error, RlzooError) or machine_fault(error) is not None:
         return error
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     said = f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
@@ -124,4 +125,15 @@ def not_loaded(error: Exception, model: str) -> RlzooError:
         )
     return ModelError(
         f"vLLM cannot load {model!r} ({said}). Use another architecture, or sampling.backend=transformers."
+    )
+
+
+def failed(error: Exception, model: str) -> Exception:
+    """What an engine in this process died of, in words; the error itself where it is ours, or the machine's."""
+    if isinstance(error, RlzooError) or machine_fault(error) is not None:
+        return error
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return SamplerFault(
+        f"vLLM failed while it worked with {model!r} ({type(error).__name__}: {lines[0][:300] if lines else 'no message'}): it may lack a kernel for this "
+        "architecture on this device. Use sampling.backend=transformers, or another model or machine."
     )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlzoo.engine.sampling.engines import CPU_BLOCK, Draw, Drawn, Served, installed, not_loaded
+from rlzoo.engine.sampling.engines import CPU_BLOCK, Draw, Sampled, Serving, failed, installed, not_loaded
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -29,10 +29,11 @@ class Inside:
     shared = False
     on_device = True
 
-    def __init__(self, served: Served, *, device: torch.device, world: int) -> None:
+    def __init__(self, served: Serving, *, device: torch.device, world: int) -> None:
         self.version = installed()
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        self.model = served.model
         self.world = world
         self.gpu = device.type == "cuda"
         self.asleep = False
@@ -66,17 +67,23 @@ class Inside:
             torch.set_num_threads(threads)
         self.params: Any = SamplingParams
 
-    def draw(self, draws: Sequence[Draw], settings: Mapping[str, Any]) -> list[Drawn]:
+    def draw(self, draws: Sequence[Draw], settings: Mapping[str, Any]) -> list[Sampled]:
         self.wake()
         prompts = [{"prompt_token_ids": list(draw.prompt)} for draw in draws]
         params = [self.params(**settings, seed=draw.seed) for draw in draws]
-        outputs = self.llm.generate(prompts, params, use_tqdm=False)
-        return [_drawn(output.outputs[0]) for output in outputs]
+        try:
+            outputs = self.llm.generate(prompts, params, use_tqdm=False)
+        except Exception as error:
+            raise failed(error, self.model) from error
+        return [_sampled(output.outputs[0]) for output in outputs]
 
     def load(self, named: Iterator[tuple[str, Tensor]], updates: int) -> None:
         self.wake()
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": named})
-        self.llm.reset_prefix_cache()
+        try:
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": named})
+            self.llm.reset_prefix_cache()
+        except Exception as error:
+            raise failed(error, self.model) from error
 
     def follow(self, updates: int) -> None:
         """Each rank loads its own."""
@@ -101,6 +108,6 @@ class Inside:
             cleanup_dist_env_and_memory()
 
 
-def _drawn(output: Any) -> Drawn:
+def _sampled(output: Any) -> Sampled:
     tokens = list(output.token_ids)
-    return Drawn(tokens, [place[token].logprob for place, token in zip(output.logprobs, tokens, strict=True)])
+    return Sampled(tokens, [place[token].logprob for place, token in zip(output.logprobs, tokens, strict=True)])

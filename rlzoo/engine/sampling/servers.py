@@ -21,7 +21,7 @@ from torch import Tensor
 
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.sampling import device_transfer, warden
-from rlzoo.engine.sampling.engines import CPU_BLOCK, Draw, Drawn, Served, check_version
+from rlzoo.engine.sampling.engines import CPU_BLOCK, Draw, Sampled, Serving, check_version
 from rlzoo.engine.sampling.http_lines import Lines, Refused, ServerGone
 from rlzoo.engine.sampling.vllm_worker import EXTENSION
 from rlzoo.errors import ConfigError, SamplerFault
@@ -36,7 +36,7 @@ LINES = 64
 LOOK_S = 0.25
 
 
-def arguments(served: Served, *, host: str, port: int, cpu: bool) -> list[str]:
+def arguments(served: Serving, *, host: str, port: int, cpu: bool) -> list[str]:
     """Those of `python -m vllm.entrypoints.openai.api_server` that make it one that this sampler can use."""
     own = ["--block-size", str(CPU_BLOCK)] if cpu else []
     return [
@@ -65,7 +65,7 @@ class Server:
         self.version = str(self._asked(lambda: self.lines.ask("GET", "/version"))["version"])
         check_version(self.version, f"at {url}")
 
-    def draw(self, draws: Sequence[Draw], settings: Mapping[str, Any]) -> list[Drawn]:
+    def draw(self, draws: Sequence[Draw], settings: Mapping[str, Any]) -> list[Sampled]:
         return self._asked(lambda: self._draw(draws, settings))
 
     def load(self, named: Iterator[tuple[str, Tensor]], updates: int) -> None:
@@ -113,13 +113,13 @@ class Server:
             f"the vLLM server at {self.url} does not answer any more ({error}), so nothing can be sampled. Start it again, and go on."
         )
 
-    def _draw(self, draws: Sequence[Draw], settings: Mapping[str, Any]) -> list[Drawn]:
+    def _draw(self, draws: Sequence[Draw], settings: Mapping[str, Any]) -> list[Sampled]:
         self._in_step()
 
-        def one(draw: Draw) -> Drawn:
+        def one(draw: Draw) -> Sampled:
             body = {"token_ids": list(draw.prompt), "sampling_params": {**settings, "seed": draw.seed}}
             choice = self.lines.ask("POST", "/inference/v1/generate", body)["choices"][0]
-            return Drawn(choice["token_ids"], [place["logprob"] for place in choice["logprobs"]["content"]])
+            return Sampled(choice["token_ids"], [place["logprob"] for place in choice["logprobs"]["content"]])
 
         with ThreadPoolExecutor(min(LINES, len(draws))) as threads:
             drawn = list(threads.map(one, draws))
@@ -160,7 +160,7 @@ class Server:
 class OwnServer(Server):
     """One that the run starts. It dies with the run, and is started once more where it dies first."""
 
-    def __init__(self, served: Served, owner: str, folder: Path, *, on_device: bool = False) -> None:
+    def __init__(self, served: Serving, owner: str, folder: Path, *, on_device: bool = False) -> None:
         """`on_device`: the learner's weights lie on the GPU that the server uses too, and need not leave it."""
         self.served = served
         self.on_device = on_device
@@ -277,7 +277,7 @@ class OwnServer(Server):
         self.process.wait()
 
 
-def open_server(place: str, served: Served, ranks: Ranks, folder: Path | None, *, on_device: bool) -> Server:
+def open_server(place: str, served: Serving, ranks: Ranks, folder: Path | None, *, on_device: bool) -> Server:
     """The engine at `process` or at an address, for all ranks. `on_device`: as `OwnServer` says."""
     own: list[OwnServer] = []
 
@@ -302,7 +302,7 @@ def state(lines: Lines) -> Any:
     return lines.ask("POST", "/collective_rpc", {"method": "rlzoo_state"})["results"][0]
 
 
-def greet(url: str, served: Served) -> None:
+def greet(url: str, served: Serving) -> None:
     """Refuse a server that is dead, another's, or serves something else, before anything is loaded. ConfigError."""
     lines = Lines(url)
     words = arguments(served, host="127.0.0.1", port=lines.port, cpu=not torch.cuda.is_available())

@@ -19,18 +19,18 @@ from rlzoo.engine.model.loading import locate
 from rlzoo.engine.model.room import Room, context_of
 from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.ranks import Ranks
-from rlzoo.engine.sampling import canary
+from rlzoo.engine.sampling import weight_canary as canary
 from rlzoo.engine.sampling.base import Decoding, Request, Sampler, end_tokens
-from rlzoo.engine.sampling.engines import Draw, Drawn, Engine, Served, check_dtype, installed
+from rlzoo.engine.sampling.engines import Draw, Engine, Sampled, Serving, check_dtype, installed
 from rlzoo.engine.sampling.vllm_worker import shape_of
 from rlzoo.errors import Diverged, SamplerFault
 from rlzoo.types import Rollout
 
 
-def served_by(config: RunConfig, shape: Mapping[str, Any], context: int | None) -> Served:
+def served_by(config: RunConfig, shape: Mapping[str, Any], context: int | None) -> Serving:
     """What an engine has to serve for a run. `context`: the model's own, None where it has no end."""
     tokens = config.sampling.max_prompt + config.sampling.max_response
-    return Served(
+    return Serving(
         model=locate(config.model.path),
         dtype=config.model.dtype,
         room=tokens if context is None else min(tokens, context),
@@ -181,7 +181,7 @@ class VllmSampler(Sampler):
         made = iter(zip(drawn, texts, strict=True))
         return [tuple(self._rollout(request, *next(made)) for _ in request.keys) for request in requests]
 
-    def _rollout(self, request: Request, drawn: Drawn, text: str) -> Rollout:
+    def _rollout(self, request: Request, drawn: Sampled, text: str) -> Rollout:
         return Rollout(
             prompt_tokens=request.prompt_tokens,
             response_tokens=tuple(drawn.tokens),

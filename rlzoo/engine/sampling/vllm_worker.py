@@ -25,16 +25,16 @@ class WeightReceiver:
 
     model_runner: Any
     vllm_config: Any
-    owner = ""
-    updates = -1
+    weights_owner = ""
+    weights_updates = -1
 
     def rlzoo_state(self) -> dict[str, Any]:
         """Whose weights are in force, and what is served."""
         model = self.vllm_config.model_config
         return {
             "extension": EXTENSION,
-            "owner": self.owner,
-            "updates": self.updates,
+            "owner": self.weights_owner,
+            "updates": self.weights_updates,
             "shape": shape_of(model.hf_config),
             "dtype": str(model.dtype).removeprefix("torch."),
             "room": model.max_model_len,
@@ -43,13 +43,13 @@ class WeightReceiver:
 
     def rlzoo_load(self, file: str, owner: str, updates: str) -> dict[str, Any]:
         """Take over the weights in a safetensors file."""
-        self.updates = -1  # should it fail half-way
+        self.weights_updates = -1  # should it fail half-way
         self.model_runner.reload_weights(weights_iterator=_read(file))
         return self.rlzoo_mark(owner, updates)
 
     def rlzoo_mark(self, owner: str, updates: str) -> dict[str, Any]:
         """Weights came in another way: these are they."""
-        self.owner, self.updates = owner, int(updates)
+        self.weights_owner, self.weights_updates = owner, int(updates)
         return self.rlzoo_state()
 
 

@@ -68,7 +68,7 @@ class WeightStore(Protocol):
         ...
 
     def full(self) -> Iterator[tuple[str, Tensor]]:
-        """All weights, whole, one after the other: by the names of `save_pretrained`, and a tied output layer by its own name too.
+        """All weights, whole, one after the other: by the names of `save_pretrained`, and a tied output layer by its own name too. Any shape.
 
         All ranks call it and exhaust it. For handing on to an engine that samples; what was yielded may be the weights themselves.
         """

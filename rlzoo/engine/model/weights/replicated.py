@@ -153,7 +153,7 @@ class Replicated:
 
 
 def saved_names(model: Any, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """`weights` of `model` by the names that `save_pretrained` gives them; tied ones under each of their names."""
+    """`weights` of `model` by the names that `save_pretrained` gives them; tied ones under each of their names. Any shape."""
     from transformers.core_model_loading import revert_weight_conversion
 
     named: dict[str, Tensor] = revert_weight_conversion(model, dict(weights))
