@@ -43,7 +43,7 @@ def arguments(served: Serving, *, host: str, port: int, cpu: bool) -> list[str]:
         *("--model", served.model, "--host", host, "--port", str(port)),
         *("--dtype", served.dtype, "--max-model-len", str(served.room), "--max-num-seqs", str(served.rows)),
         *("--worker-extension-cls", WORKER, "--logprobs-mode", "processed_logprobs"),
-        *("--generation-config", "vllm", "--seed", "0", "--enforce-eager", *own),
+        *("--generation-config", "vllm", "--seed", "0", "--enforce-eager", "--enable-scale-out", *own),
     ]
 
 
