@@ -201,6 +201,14 @@ def test_nothing_is_sampled_before_weights_were_published(tiny: Opened) -> None:
         fresh.sample(requests_of(1, 1), DECODING)
 
 
+def test_prompts_of_more_tokens_than_a_batch_holds_are_sampled(tiny: Opened) -> None:
+    """One that was cut over two batches would stop vLLM: a seeded response's generator cannot be turned back on a CPU."""
+    sampler, weights = tiny
+    requests = requests_of(300, 1)
+    assert sum(len(r.prompt_tokens) for r in requests) > 4096
+    assert largest_gap(weights, flat(sampler.sample(requests, replace(DECODING, max_response=4)))) < 1e-4
+
+
 def test_probes_are_the_same_every_time_and_fit(tiny: Opened) -> None:
     made = canary.probes(100, 40)
     assert made == canary.probes(100, 40)

@@ -19,6 +19,11 @@ CPU_BLOCK = 32
 """Tokens of a block of the prefix cache on a CPU, where vLLM's own default of 128 is longer than most prompts here: they would share nothing."""
 
 
+CPU_BATCH = 4096
+"""Tokens of a batch on a CPU, where prompts are not cut over batches: vLLM would turn a seeded response's generator back, which a CPU's
+cannot do."""
+
+
 class Draw(NamedTuple):
     """One response that is wanted."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlzoo.engine.sampling.engines import CPU_BLOCK, Draw, Sampled, Serving, failed, installed, not_loaded
+from rlzoo.engine.sampling.engines import CPU_BATCH, CPU_BLOCK, Draw, Sampled, Serving, failed, installed, not_loaded
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -41,7 +41,11 @@ class Inside:
         own: dict[str, Any] = (
             {"enable_sleep_mode": True, "gpu_memory_utilization": MEMORY_SHARE}
             if self.gpu
-            else {"block_size": CPU_BLOCK}
+            else {
+                "block_size": CPU_BLOCK,
+                "enable_chunked_prefill": False,
+                "max_num_batched_tokens": max(CPU_BATCH, served.room),
+            }
         )
         if world > 1:
             own["distributed_executor_backend"] = "external_launcher"

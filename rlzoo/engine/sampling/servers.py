@@ -21,7 +21,7 @@ from torch import Tensor
 
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.sampling import device_transfer, warden
-from rlzoo.engine.sampling.engines import CPU_BLOCK, Draw, Sampled, Serving, check_version
+from rlzoo.engine.sampling.engines import CPU_BATCH, CPU_BLOCK, Draw, Sampled, Serving, check_version
 from rlzoo.engine.sampling.http_lines import Lines, Refused, ServerGone
 from rlzoo.engine.sampling.vllm_worker import EXTENSION
 from rlzoo.errors import ConfigError, SamplerFault
@@ -38,7 +38,8 @@ LOOK_S = 0.25
 
 def arguments(served: Serving, *, host: str, port: int, cpu: bool) -> list[str]:
     """Those of `python -m vllm.entrypoints.openai.api_server` that make it one that this sampler can use."""
-    own = ["--block-size", str(CPU_BLOCK)] if cpu else []
+    whole = ("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(CPU_BATCH, served.room)))
+    own = ["--block-size", str(CPU_BLOCK), *whole] if cpu else []
     return [
         *("--model", served.model, "--host", host, "--port", str(port)),
         *("--dtype", served.dtype, "--max-model-len", str(served.room), "--max-num-seqs", str(served.rows)),
