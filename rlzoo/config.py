@@ -5,6 +5,7 @@ Nothing here imports torch. Each default stands once; what it does stands below 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -71,7 +72,13 @@ class DataConfig(Settings):
 
 class SamplingConfig(Settings):
     backend: str = "transformers"
-    """Registered sampler, `module.path:Class` or `file.py:Class`."""
+    """Registered sampler (`transformers`, `vllm`), `module.path:Class` or `file.py:Class`."""
+    place: str = "inside"
+    """Where `vllm` samples. inside: in the trainer's process. process: in a server that the run starts, watches and ends.
+    `http://host:port`: in a server that you started (docs/scale-vllm.md)."""
+    steps_ahead: Literal[0, 1] = 0
+    """1: each step's responses are sampled while the step before is learned from, so by weights one step older. Needs a place of its own
+    and `learner.mismatch`."""
     prompts_per_step: int = Field(64, ge=1)
     """Prompts drawn a rollout step, over all ranks."""
     group_size: int = Field(8, ge=1)
@@ -96,11 +103,23 @@ class SamplingConfig(Settings):
     max_resample: int = Field(4, ge=1)
     """Sampling rounds a step while the objective drops prompts."""
 
+    @field_validator("place")
+    @classmethod
+    def _place_is_one(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value not in ("inside", "process") and not re.fullmatch(r"http://[^/:\s]+:\d+", value):
+            raise ValueError(
+                f"{value!r} is no place to sample at. Use inside, process, or http://host:port of a server that you started."
+            )
+        return value
+
 
 class MismatchConfig(Settings):
     mode: Literal["off", "tis", "icepop"] = "off"
     """Weights that correct the difference between sampler's and trainer's log-probs, on policy terms.
     tis: min(ratio, cap). icepop: ratio inside [low, high], else 0."""
+    level: Literal["token", "sequence"] = "token"
+    """Of what the ratio is: of each token, or of the whole response, the product over its tokens, as one weight for all of them."""
     cap: float = Field(2.0, gt=0)
     low: float = Field(0.5, gt=0)
     high: float = Field(5.0, gt=0)
@@ -323,6 +342,17 @@ class RunConfig(Settings):
     """Of data order, sampling noise and heads."""
     threads: int | None = Field(None, ge=1)
     """CPU threads of the trainer; None = all cores. Bit-identical results need the same number."""
+
+    @model_validator(mode="after")
+    def _ratios_are_of_one_distribution(self) -> Self:
+        sampling, learner = self.sampling, self.learner
+        cut = f"sampling.top_p is {sampling.top_p:g} and sampling.top_k {sampling.top_k}"
+        if learner.mismatch.mode != "off" and (sampling.top_p < 1 or sampling.top_k):
+            raise ValueError(
+                f"learner.mismatch.mode is {learner.mismatch.mode!r}, but {cut}: the sampler's log-probs are renormalised over the tokens kept and "
+                "the learner's are not, so the ratios are biased. Use learner.mismatch.mode=off, or top_p=1 and top_k=0."
+            )
+        return self
 
     @field_validator("objective", mode="before")
     @classmethod

@@ -12,6 +12,7 @@
         ├── ModelError        (ValueError)    a model that cannot be read, or a tokenizer that cannot serve
         ├── ObjectiveFault    (RuntimeError)  an objective broke its contract
         ├── VerifierFault     (RuntimeError)  verification itself failed too often
+        ├── SamplerFault      (RuntimeError)  what samples is gone, is another's, or has other weights than the learner
         ├── CheckpointError   (OSError)       no usable checkpoint
         ├── MachineFault      (OSError)       no room on the disk, no memory, a file out of reach
         └── Diverged          (ArithmeticError)  losses or gradients that are not finite
@@ -74,6 +75,10 @@ class ObjectiveFault(RunError, RuntimeError):
 
 class VerifierFault(RunError, RuntimeError):
     """Verification itself failed more often than allowed."""
+
+
+class SamplerFault(RunError, RuntimeError):
+    """What samples is gone, belongs to somebody else, or answers with other weights than those that are learned."""
 
 
 class CheckpointError(RunError, OSError):

@@ -158,8 +158,14 @@ def reduction_weights(loss_mask_BT: Tensor, reduction: Reduction, group_ids_B: T
 # Rollout/trainer mismatch
 
 
+def sequence_log_ratio(log_ratio_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Log-ratio of each whole response, the sum over its tokens, at each of its places. [B, T], 0 at padding."""
+    counted_BT = mask_BT.to(log_ratio_BT.dtype)
+    return (log_ratio_BT * counted_BT).sum(1, keepdim=True) * counted_BT
+
+
 def truncated_importance(log_ratio_BT: Tensor, cap: float) -> Tensor:
-    """Token-level truncated importance weight, min(pi_old / pi_sampler, cap). [B, T], detached."""
+    """Truncated importance weight, min(pi_old / pi_sampler, cap). [B, T], detached."""
     return log_ratio_BT.detach().clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp().clamp(max=cap)
 
 

@@ -61,10 +61,18 @@ GLOSSARY: tuple[Metric, ...] = (
     Metric("grad/nonfinite", "updates", "updates left out because a loss or gradient was not finite"),
     Metric("rows/trained", "0-1", "share of rollouts that went through forward and backward"),
     Metric(
-        "mismatch/kl", "nats", "mean of sampler's minus trainer's log-probs at the same weights, over tokens compared"
+        "mismatch/kl",
+        "nats",
+        "mean of sampler's minus trainer's log-probs at the step's start, over tokens compared; with `sampling.steps_ahead` the weights differ, too",
     ),
+    Metric("mismatch/p99", "nats", "absolute difference of those log-probs that 99 % of the tokens stay within"),
     Metric("mismatch/max", "nats", "largest absolute difference of those log-probs"),
     Metric("mismatch/ess", "0-1", "effective sample size of the trainer/sampler weights, as a share of the tokens"),
+    Metric(
+        "mismatch/canary",
+        "nats",
+        "largest absolute difference between vLLM's and the learner's log-probs of a few tokens, after the step's weights were published",
+    ),
     Metric("learner/lr", "-", "learning rate of the step's last update"),
     Metric("learner/updates", "updates", "optimizer updates so far"),
     Metric("data/visits", "draws", "mean number of earlier draws of this step's problems"),

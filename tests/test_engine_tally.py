@@ -64,6 +64,15 @@ def test_mismatch_by_hand() -> None:
     expected = {"compared": 3, "gap": math.log(2) - math.log(4), "weight": 5.5, "weight_squared": 0.25 + 16 + 1}
     assert found.sums == pytest.approx(expected)
     assert found.largest == pytest.approx({"gap_max": math.log(4)})
+    assert found.gaps_K.tolist() == pytest.approx([math.log(2), math.log(4), 0.0])
+
+
+def test_the_99th_percentile_is_what_99_of_100_tokens_stay_within() -> None:
+    """Differences of 0.01 to 2.00 in two updates: 198 of the 200 are at most 1.98; of three, all but none are within the largest."""
+    every = torch.arange(1, 201) / 100
+    found = summary([Totals(gaps_K=every[::2]), Totals(gaps_K=every[1::2])], 8)
+    assert found["mismatch/p99"] == pytest.approx(1.98)
+    assert summary([Totals(gaps_K=torch.tensor([0.1, 0.3, 0.2]))], 1)["mismatch/p99"] == pytest.approx(0.3)
 
 
 def test_a_tally_adds_and_keeps_the_largest() -> None:
@@ -95,7 +104,7 @@ def test_metrics_of_two_updates_by_hand() -> None:
         {
             "loss/policy": 1.5, "coupled/cross": 2.0, "anchors/cross": 3.0, "head/value": 0.25, "grad/norm": 1.0,
             "policy/entropy": 0.25, "policy/kl_old": 0.1, "policy/clipped": 0.2, "policy/ratio_max": 1.5,
-            "mismatch/kl": 0.5, "mismatch/max": 0.25, "mismatch/ess": 16 / (4 * 8), "grad/nonfinite": 0.0, "rows/trained": 0.5,
+            "mismatch/kl": 0.5, "mismatch/p99": 0.0, "mismatch/max": 0.25, "mismatch/ess": 16 / (4 * 8), "grad/nonfinite": 0.0, "rows/trained": 0.5,
         }
     )  # fmt: skip
 
@@ -129,9 +138,34 @@ def test_mismatch_weights_by_setting(mismatch: dict[str, Any], weights: list[flo
         name: Term(loss_mask_BT=ones.bool(), loss_weight_BT=ones, reduction="token", corrected=name == "policy")
         for name in ("policy", "kl")
     }
-    found = corrected(Credit(advantages_BT=ones, terms=terms), ratios.log(), MismatchConfig(**mismatch)).terms
+    found = corrected(
+        Credit(advantages_BT=ones, terms=terms), ratios.log(), ones.bool(), MismatchConfig(**mismatch)
+    ).terms
     assert found["policy"].loss_weight_BT[0].tolist() == pytest.approx(weights)
     assert found["kl"].loss_weight_BT[0].tolist() == [1.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("mismatch", "weights"),
+    [
+        ({"mode": "tis"}, [[1.5, 1.5, 1.5], [0.25, 0.25, 1.0]]),
+        ({"mode": "tis", "cap": 1.25}, [[1.25, 1.25, 1.25], [0.25, 0.25, 1.0]]),
+        ({"mode": "icepop"}, [[1.5, 1.5, 1.5], [0.0, 0.0, 1.0]]),
+        ({"mode": "icepop", "high": 1.25, "low": 0.2}, [[0.0, 0.0, 0.0], [0.25, 0.25, 1.0]]),
+    ],
+)
+def test_at_the_level_of_sequences_all_tokens_share_the_product(
+    mismatch: dict[str, Any], weights: list[list[float]]
+) -> None:
+    """Ratios of 2, 1/2 and 3/2 multiply to 3/2; of 1/2 and 1/2, before padding whose number does not count, to 1/4."""
+    ratios = torch.tensor([[2.0, 0.5, 1.5], [0.5, 0.5, 9.0]], dtype=D)
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    ones = torch.ones_like(ratios)
+    terms = {"policy": Term(loss_mask_BT=mask, loss_weight_BT=ones, reduction="token", corrected=True)}
+    settings = MismatchConfig(level="sequence", **mismatch)
+    found = corrected(Credit(advantages_BT=ones, terms=terms), ratios.log(), mask, settings).terms["policy"]
+    counted = torch.tensor(weights, dtype=D)
+    assert found.loss_weight_BT[mask].tolist() == pytest.approx(counted[mask].tolist())
 
 
 def test_the_ratio_that_corrects_is_trainer_over_sampler() -> None:

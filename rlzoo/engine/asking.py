@@ -22,25 +22,28 @@ class Asker:
     pool: VerifierPool
     ranks: Ranks
 
-    def begin(
+    def answer(
         self,
         problems: Sequence[Problem],
         keys: Callable[[int], Sequence[int]],
         decoding: Decoding,
         visits: Sequence[int] = (),
-    ) -> Pending:
-        """This rank's share of `problems` answered, their verdicts on the way. `keys`: noise keys of the i-th problem's responses."""
+    ) -> list[Group]:
+        """This rank's share of `problems`, answered. `keys`: noise keys of the i-th problem's responses."""
         mine = list(self.ranks.shard(range(len(problems))))
         requests = [
             Request(prompt_tokens=self.renderer.prompt(problems[i].messages), keys=tuple(keys(i))) for i in mine
         ]
         responses = self.sampler.sample(requests, decoding) if requests else []
-        groups = [
+        return [
             Group(problem=problems[i], rollouts=rollouts, visit=visits[i] if visits else 0)
             for i, rollouts in zip(mine, responses, strict=True)
         ]
+
+    def begin(self, groups: Sequence[Group]) -> Pending:
+        """This rank's answered groups, their verdicts on the way."""
         return begin(groups, self.pool)
 
     def ask(self, problems: Sequence[Problem], keys: Callable[[int], Sequence[int]], decoding: Decoding) -> list[Group]:
         """All problems answered and judged, on every rank."""
-        return self.ranks.all_gather(self.begin(problems, keys, decoding).judged())
+        return self.ranks.all_gather(self.begin(self.answer(problems, keys, decoding)).judged())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rlzoo.config import RunConfig
-from rlzoo.data.mixing import Mixer
+from rlzoo.engine.answering import Answers
 from rlzoo.engine.asking import Asker
 from rlzoo.engine.clock import Clock
 from rlzoo.engine.control import told
@@ -17,8 +17,6 @@ from rlzoo.engine.model.passes import Scores
 from rlzoo.engine.model.sequences import sequences_of
 from rlzoo.engine.recorder import Recorder
 from rlzoo.engine.reward import shaped
-from rlzoo.engine.sampling.base import Decoding
-from rlzoo.engine.sampling.noise import row_key
 from rlzoo.engine.scorer import Scorer
 from rlzoo.engine.step import Costs, Step
 from rlzoo.engine.verification import Pending, check_error_rate
@@ -35,7 +33,7 @@ class Collector:
         config: RunConfig,
         objective: Objective[Any],
         domains: tuple[str, ...],
-        mixer: Mixer,
+        answers: Answers,
         asker: Asker,
         scorer: Scorer,
         recorder: Recorder,
@@ -44,12 +42,11 @@ class Collector:
         self.config = config
         self.objective = objective
         self.domains = domains
-        self.mixer = mixer
+        self.answers = answers
         self.asker = asker
         self.scorer = scorer
         self.recorder = recorder
         self.clock = clock
-        self.decoding = Decoding.of(config.sampling, config.sampling)
 
     def collect(self, number: int) -> tuple[Step, Scores | None]:
         """The step with judged groups, and what was scored while verdicts were on their way.
@@ -65,7 +62,7 @@ class Collector:
         dropped, prescored = 0, None
         for attempt in range(rounds):
             with self.clock.timed("sample"):
-                pending = self._draw(wanted - len(kept), attempt)
+                pending = self.asker.begin(self.answers.draw(wanted - len(kept), attempt))
             if keeps_all and self.scorer.asks_for_all(needs):
                 with self.clock.timed("score"):
                     sequences = sequences_of(self.asker.ranks.all_gather(pending.groups))
@@ -74,7 +71,7 @@ class Collector:
                 judged = self._judged(pending, number, costs)
             groups = told(judged, self.config.control.reward, self.config.seed, number)
             verified |= {id(group): own for group, own in zip(groups, judged, strict=True)}
-            self.mixer.observe(groups)
+            self.answers.mixer.observe(groups)
             batch = self.batch(groups, number)
             keep = checked_keep(self.objective, batch)
             fresh = [group for group, stays in zip(groups, keep, strict=True) if stays]
@@ -111,16 +108,6 @@ class Collector:
             dtype=torch.float64 if self.config.model.dtype == "float64" else torch.float32,
         )
         return shaped(batch, groups, self.config.reward)
-
-    def _draw(self, prompts: int, attempt: int) -> Pending:
-        """The next `prompts` problems, answered. All ranks draw the same problems."""
-        drawn, settings = self.mixer.draw(prompts), self.config.sampling
-
-        def keys(i: int) -> list[int]:
-            shared = ("train", self.config.seed, settings.stream, drawn[i].problem.id, drawn[i].visit, attempt)
-            return [row_key(*shared, rollout) for rollout in range(settings.group_size)]
-
-        return self.asker.begin([d.problem for d in drawn], keys, self.decoding, [d.visit for d in drawn])
 
     def _judged(self, pending: Pending, number: int, costs: Costs) -> list[Group]:
         """All ranks' groups with their verdicts, in the order of the draw."""

@@ -21,7 +21,7 @@ from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.record import TokenTexts, write_evaluation
 from rlzoo.engine.reporting import Reporter
 from rlzoo.engine.sampling.base import Decoding
-from rlzoo.engine.sampling.choice import open_sampler
+from rlzoo.engine.sampling.choice import open_sampler, sampler_class
 from rlzoo.engine.sampling.noise import row_key
 from rlzoo.engine.supply import build_supply
 from rlzoo.engine.verification import open_pool
@@ -107,6 +107,7 @@ def evaluate(
     out: a new folder for its record and its responses, laid out as a run that made no step.
     """
     config = config.model_copy(update={"model": config.model.model_copy(update={"path": model, "jitter": 0.0})})
+    sampler_class(config.sampling.backend).fit(config)
     reporter.stage("load")
     weights, tokenizer = frozen_store(config), load_tokenizer(model)
     renderer = open_renderer(config, tokenizer, weights, reporter)

@@ -16,6 +16,7 @@ from rlzoo import configure
 from rlzoo.config import RunConfig
 from rlzoo.data.mixing import mixer_of
 from rlzoo.data.source import ProblemSource
+from rlzoo.engine.answering import Answers
 from rlzoo.engine.asking import Asker
 from rlzoo.engine.budget import Spent
 from rlzoo.engine.clock import Clock
@@ -123,6 +124,7 @@ class Collaborators:
     copies: PolicyCopies
     tokenizer: Any
     sampler: Sampler
+    answers: Answers
     collector: Collector
     scorer: Scorer
     learner: Learner
@@ -168,8 +170,7 @@ def open_parts(
     tokenizer = load_tokenizer(config.model.path)
     renderer = open_renderer(config, tokenizer, store, reporter)
     measure(config, renderer, asked_of(config, supply), reporter)
-    sampler = open_sampler(config, tokenizer, store, stack)
-    mixer = mixer_of(config, supply.training, renderer.fits)
+    sampler = open_sampler(config, tokenizer, store, stack, ranks=ranks, folder=run.path)
     copies = PolicyCopies(store, partial(frozen_store, config))
     heads = Heads(objective, store.hidden, device=store.device, dtype=store.wide, seed=config.seed, ranks=ranks)
     budget = 2 * config.learner.tokens_per_microbatch
@@ -180,11 +181,12 @@ def open_parts(
     stack.callback(trackers.close)
     recorder = Recorder(config, run, ranks, reporter, tokenizer, trackers)
     asker = Asker(sampler, renderer, pool, ranks)
-    collector = Collector(config, objective, plan.domains, mixer, asker, scorer, recorder, clock)
+    answers = Answers(config, mixer_of(config, supply.training, renderer.fits), asker, clock)
+    collector = Collector(config, objective, plan.domains, answers, asker, scorer, recorder, clock)
     diagnostics = Diagnostics(config, learner, asker, recorder, clock)
     spent = Spent(parameters=store.policy.num_parameters)
     saver = Saver(
-        config, run, ranks, reporter, supply, tokenizer, learner, copies, objective, diagnostics, mixer, spent, recorder
+        config, run, ranks, reporter, supply, tokenizer, learner, copies, objective, diagnostics, answers, spent, recorder
     )
     return Collaborators(
         config=config,
@@ -199,6 +201,7 @@ def open_parts(
         copies=copies,
         tokenizer=tokenizer,
         sampler=sampler,
+        answers=answers,
         collector=collector,
         scorer=scorer,
         learner=learner,

@@ -47,6 +47,7 @@ def make_plan(config: RunConfig, objective: Objective[Any], supply: Supply) -> P
     locate(config.model.path)
     pick_device(config.model)
     sampler = sampler_class(config.sampling.backend)
+    sampler.fit(config)
     if config.model.path not in EMBEDDED:  # those are known, and a plan is made at once
         sampler.check(architecture_of(config.model.path), config.model.path)
     sampling, updates = config.sampling, config.learner.updates_per_step

@@ -9,8 +9,8 @@ from typing import Any
 
 from rlzoo import configure
 from rlzoo.config import RunConfig
-from rlzoo.data.mixing import Mixer
 from rlzoo.engine import checkpoint, provenance
+from rlzoo.engine.answering import Answers
 from rlzoo.engine.budget import Spent
 from rlzoo.engine.diagnostics import Diagnostics
 from rlzoo.engine.learning.learner import Learner
@@ -41,7 +41,7 @@ class Saver:
     copies: PolicyCopies
     objective: Objective[Any]
     diagnostics: Diagnostics
-    mixer: Mixer
+    answers: Answers
     spent: Spent
     recorder: Recorder
     best: tuple[float, int] | None = None
@@ -83,7 +83,7 @@ class Saver:
             "copies": self.copies.state_dict(),
             "objective": self.objective.state_dict(),
             "diagnostics": self.diagnostics.state_dict(),
-            "mixer": self.mixer.state_dict(),
+            **self.answers.state_dict(),
             "spent": self.spent.state_dict(),
             "best": list(self.best) if self.best else None,
             "data": provenance.data_fingerprint(self.supply.training),
@@ -114,7 +114,7 @@ class Saver:
         self.copies.load_state_dict(state["copies"])
         self.objective.load_state_dict(state["objective"])
         self.diagnostics.load_state_dict(state["diagnostics"])
-        self.mixer.load_state_dict(state["mixer"])
+        self.answers.load_state_dict(state)
         self.spent.load_state_dict(state["spent"])
         self.saved = step
         self.best = (state["best"][0], state["best"][1]) if state["best"] else None

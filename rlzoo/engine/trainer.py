@@ -128,12 +128,13 @@ class Trainer:
             step = replace(step, credit=checked_credit(parts.objective, step.batch))
             parts.recorder.warn_once(step.credit.warnings)
         early = parts.diagnostics.before(step)
-        with clock.timed("update"):
+        with parts.answers.meanwhile(), clock.timed("update"):
             metrics = parts.learner.learn(step, self.spent.progress(self.config.budget, step.costs))
             parts.objective.observe(step.batch)
         with clock.timed("publish"):
             parts.copies.after_step(number)
             parts.sampler.publish(parts.store, parts.learner.updates)
+            metrics |= parts.sampler.measured()
         parts.diagnostics.after(step, early)
         self.record(step, metrics)
 
@@ -208,7 +209,7 @@ class Trainer:
                 policy,
                 parts.tokenizer,
                 parts.supply,
-                backend=parts.sampler.name,
+                backend=parts.sampler.described,
                 world=parts.ranks.world,
                 sandbox=parts.plan.sandbox,
                 verdicts=provenance.verdict_rules(parts.config, parts.supply.every),

@@ -56,7 +56,7 @@ class Micro:
             entropy_BT=outputs.to_padded(outputs.entropy_K, B, T),
             old_logps_BT=old_logps_BT,
             rollouts=batch,
-            credit=corrected(credit, old_logps_BT - batch.sampler_logps_BT, self.mismatch),
+            credit=corrected(credit, old_logps_BT - batch.sampler_logps_BT, batch.response_mask_BT, self.mismatch),
             heads=self.scorer.heads.read(outputs, B, T),
             divergences={
                 name: outputs.to_padded(values_K, B, T)
@@ -104,10 +104,12 @@ class Micro:
             return Match(asked, kept_K, teacher_KH, policy.output)
 
 
-def corrected(credit: Credit, log_ratio_BT: Tensor, settings: MismatchConfig) -> Credit:
+def corrected(credit: Credit, log_ratio_BT: Tensor, mask_BT: Tensor, settings: MismatchConfig) -> Credit:
     """Policy terms with their loss weight multiplied by the weights that correct rollout/trainer mismatch."""
     if settings.mode == "off":
         return credit
+    if settings.level == "sequence":
+        log_ratio_BT = F.sequence_log_ratio(log_ratio_BT, mask_BT)
     if settings.mode == "tis":
         weight_BT = F.truncated_importance(log_ratio_BT, settings.cap)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ class Tally:
     largest: dict[str, Tensor | float] = field(default_factory=dict)
     stray: dict[str, Tensor] = field(default_factory=dict)
     """By term: counted tokens whose loss is not finite although all that it was made from is."""
+    gaps: list[Tensor] = field(default_factory=list)
+    """Absolute differences between sampler's and trainer's log-probs, token by token."""
 
     def add(self, name: str, value: Tensor | float) -> None:
         """Add a number; summed in float64."""
@@ -45,7 +48,7 @@ class Tally:
 
     def read(self, ranks: Ranks) -> Totals:
         """All ranks' tallies together, as numbers."""
-        mine = Totals(_numbers(self.sums), _numbers(self.largest), _numbers(self.stray))
+        mine = Totals(_numbers(self.sums), _numbers(self.largest), _numbers(self.stray), _together(self.gaps))
         whole = Totals()
         for other in ranks.gather(mine):
             for name, value in other.sums.items():
@@ -54,6 +57,7 @@ class Tally:
                 whole.largest[name] = max(whole.largest.get(name, 0.0), value)
             for name, value in other.stray.items():
                 whole.stray[name] = whole.stray.get(name, 0.0) + value
+            whole.gaps_K = torch.cat([whole.gaps_K, other.gaps_K])
         return whole
 
 
@@ -64,6 +68,12 @@ class Totals:
     sums: dict[str, float] = field(default_factory=dict)
     largest: dict[str, float] = field(default_factory=dict)
     stray: dict[str, float] = field(default_factory=dict)
+    gaps_K: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """On the CPU, in float32."""
+
+
+def _together(gaps: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(gaps)).float().cpu() if gaps else torch.zeros(0)
 
 
 def _numbers(values: Mapping[str, Tensor | float]) -> dict[str, float]:
@@ -103,6 +113,7 @@ def record_mismatch(tally: Tally, logps_K: Tensor, batch: RolloutBatch, places_K
     tally.add("weight", weight.sum())
     tally.add("weight_squared", weight.square().sum())
     tally.top("gap_max", gap.abs().max() if len(gap) else 0.0)
+    tally.gaps.append(gap.abs())
 
 
 def summary(updates: Sequence[Totals], num_rows: int) -> dict[str, float]:
@@ -124,8 +135,16 @@ def summary(updates: Sequence[Totals], num_rows: int) -> dict[str, float]:
         "policy/clipped": total.get("clipped", 0.0) / tokens,
         "policy/ratio_max": max((u.largest.get("ratio_max", 0.0) for u in updates), default=0.0),
         "mismatch/kl": total.get("gap", 0.0) / compared,
+        "mismatch/p99": _within(torch.cat([torch.zeros(0), *(u.gaps_K for u in updates)]), 0.99),
         "mismatch/max": max((u.largest.get("gap_max", 0.0) for u in updates), default=0.0),
         "mismatch/ess": weight**2 / (compared * total["weight_squared"]) if weight else 1.0,
         "grad/nonfinite": total.get("grad/nonfinite", 0.0),
         "rows/trained": total.get("rows", 0.0) / max(num_rows, 1),
     }
+
+
+def _within(values_K: Tensor, share: float) -> float:
+    """The smallest of the values that at least `share` of them do not exceed; 0 where there are none."""
+    if not len(values_K):
+        return 0.0
+    return float(values_K.kthvalue(max(1, math.ceil(share * len(values_K)))).values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -65,6 +65,13 @@ class WeightStore(Protocol):
 
     def whole(self) -> AbstractContextManager[Policy]:
         """The policy with all its weights at hand, for decoding and saving. All ranks enter it; nothing in it may wait for others."""
+        ...
+
+    def full(self) -> Iterator[tuple[str, Tensor]]:
+        """All weights, whole, one after the other: by the names of `save_pretrained`, and a tied output layer by its own name too. Any shape.
+
+        All ranks call it and exhaust it. For handing on to an engine that samples; what was yielded may be the weights themselves.
+        """
         ...
 
     def copy(self) -> WeightStore:

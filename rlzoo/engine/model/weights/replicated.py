@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -112,6 +112,9 @@ class Replicated:
     def whole(self) -> AbstractContextManager[Policy]:
         return nullcontext(self.policy)
 
+    def full(self) -> Iterator[tuple[str, Tensor]]:
+        yield from saved_names(self.policy.model, self.policy.model.state_dict())
+
     def copy(self) -> Replicated:
         twin = Replicated(copy.deepcopy(self.policy), ranks=self.ranks)
         twin.follow(self, 0.0)
@@ -147,6 +150,15 @@ class Replicated:
                     key: value.clone().to(master.device if value.dim() else "cpu")
                     for key, value in state["optimizer"][name].items()
                 }
+
+
+def saved_names(model: Any, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """`weights` of `model` by the names that `save_pretrained` gives them; tied ones under each of their names. Any shape."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    named: dict[str, Tensor] = revert_weight_conversion(model, dict(weights))
+    for name, weight in named.items():
+        yield name, weight.detach()
 
 
 def _precise(dtype: torch.dtype) -> bool:
