@@ -10,8 +10,6 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import torch
-
 from rlzoo import configure
 from rlzoo.config import RunConfig
 from rlzoo.data.mixing import mixer_of
@@ -28,9 +26,8 @@ from rlzoo.engine.learning.learner import Learner
 from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.heads import Heads
-from rlzoo.engine.model.loading import frozen_store, load_policy, load_tokenizer
+from rlzoo.engine.model.loading import load_tokenizer, open_store
 from rlzoo.engine.model.weights.base import WeightStore
-from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.plan import Plan
 from rlzoo.engine.prompting import asked_of, measure, open_renderer
 from rlzoo.engine.ranks import Ranks
@@ -135,11 +132,9 @@ class Collaborators:
     spent: Spent
 
 
-def trained_store(config: RunConfig, ranks: Ranks) -> Replicated:
-    """The policy that `config` trains, with its optimizer. Its masters are read in full precision, whatever it computes in."""
-    make = partial(adamw, settings=config.learner)
-    dtype = getattr(torch, config.model.dtype)
-    return Replicated(load_policy(config, masters=True), dtype=dtype, optimizer=make, ranks=ranks)
+def trained_store(config: RunConfig, ranks: Ranks) -> WeightStore:
+    """The policy that `config` trains, with its optimizer."""
+    return open_store(config, ranks, partial(adamw, settings=config.learner))
 
 
 def _judges(
@@ -172,7 +167,7 @@ def open_parts(
     measure(config, renderer, asked_of(config, supply), reporter)
     sampler = open_sampler(config, tokenizer, store, stack)
     mixer = mixer_of(config, supply.training, renderer.fits)
-    copies = PolicyCopies(store, partial(frozen_store, config))
+    copies = PolicyCopies(store, partial(open_store, config, ranks, None))
     heads = Heads(objective, store.hidden, device=store.device, dtype=store.wide, seed=config.seed, ranks=ranks)
     budget = 2 * config.learner.tokens_per_microbatch
     scorer = Scorer(copies, renderer, objective, heads, ranks, budget=budget)
@@ -184,7 +179,7 @@ def open_parts(
     asker = Asker(sampler, renderer, pool, ranks)
     collector = Collector(config, objective, plan.domains, mixer, asker, scorer, recorder, clock)
     diagnostics = Diagnostics(config, learner, asker, recorder, clock)
-    spent = Spent(parameters=store.policy.num_parameters)
+    spent = Spent(parameters=store.num_parameters)
     saver = Saver(
         config, run, ranks, reporter, supply, tokenizer, learner, copies, objective, diagnostics, mixer, spent
     )
