@@ -369,6 +369,11 @@ class RunConfig(Settings):
                 f"model.dtype is 'float64' and learner.shard is {self.learner.shard!r}, but DeepSpeed steps weights in float32. "
                 "Use learner.shard=fsdp2, or model.dtype=float32."
             )
+        if self.model.dtype == "bfloat16" and self.learner.shard == "zero1":
+            raise ValueError(
+                "model.dtype is 'bfloat16' and learner.shard is 'zero1', under which DeepSpeed adds up micro-batches in bfloat16, so that small "
+                "gradients are lost. Use learner.shard=zero2, which adds in float32 and holds less."
+            )
         if self.learner.old_logps == "sampler" and (self.sampling.top_p < 1 or self.sampling.top_k):
             raise ValueError(
                 f"learner.old_logps is 'sampler', but sampling.top_p is {self.sampling.top_p:g} and sampling.top_k {self.sampling.top_k}: the "

@@ -20,7 +20,7 @@ from rlzoo.engine.clock import Clock
 from rlzoo.engine.collect import Collector
 from rlzoo.engine.diagnostics import Diagnostics
 from rlzoo.engine.evaluator import Evaluator
-from rlzoo.engine.extending import changes_budget
+from rlzoo.engine.extending import goes_on
 from rlzoo.engine.isolation import some_problems
 from rlzoo.engine.learning.learner import Learner
 from rlzoo.engine.learning.optimizer import adamw
@@ -58,13 +58,13 @@ def open_folder(run: RunDir, config: RunConfig, lock: FolderLock, *, resume: boo
     if run.exists() and resume:
         before = run.config()
         changed = configure.differences(before, config)
-        if changes_budget(run, before, config):
+        if goes_on(run, before, config):
             write_text(run.path / "config.yaml", configure.to_yaml(config))
         elif changed:
             raise ConfigError(
                 f"the run in {run.path} was started with other settings, so resuming would mix two runs:\n"
                 + "\n".join(f"  {line}" for line in changed)
-                + "\nResume with the run's own settings (its budget alone may be another), or start a new run in another folder."
+                + "\nResume with the run's own settings (its budget and who holds its weights may be others), or start a new run in another folder."
             )
         return
     if resume:

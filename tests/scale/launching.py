@@ -12,15 +12,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def launch(script: Path, *arguments: str, world: int = 2, seconds: int = 300) -> None:
-    """Run `script` on `world` ranks to their end. AssertionError, with what they said, where one fails or is not done in time."""
+def launch(*arguments: str, world: int = 2, seconds: int = 300) -> None:
+    """Run Python with `arguments` on `world` ranks to their end. AssertionError, with what they said, where one fails or is not done in time."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
     started = [
         subprocess.Popen(
-            [sys.executable, str(script), *arguments],
+            [sys.executable, *arguments],
             env={**os.environ, **where, "RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

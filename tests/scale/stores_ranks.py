@@ -8,18 +8,26 @@ A case is {"id", "do", ...}; what `do` names is a function below. A rank that wa
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import resource
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
+from rlzoo.config import LearnerConfig
+from rlzoo.engine.learning.optimizer import adamw
+from rlzoo.engine.model.sequences import Sequences
+from rlzoo.engine.model.weights.holding import hold
 from rlzoo.engine.ranks import Ranks, join_ranks
 from rlzoo.laws.lab import Bench, one_active_row, toy_groups, toy_policy
 
@@ -91,7 +99,72 @@ def refused(case: dict[str, Any], ranks: Ranks) -> Any:
     return {"still": still, "nonfinite": metrics["grad/nonfinite"], "idle": idle, "moved": after}
 
 
-DO: dict[str, Callable[[dict[str, Any], Ranks], Any]] = {"gradient": gradient, "steps": steps, "refused": refused}
+def rounded(case: dict[str, Any], ranks: Ranks) -> Any:
+    """How far float32 masters of a bfloat16 model go in 20 updates along one gradient, too short for bfloat16; and a weight's own type."""
+    settings = LearnerConfig(shard=case["shard"], lr=1e-6)
+    make = partial(adamw, settings=settings)
+    store = hold(toy_policy(dtype=torch.float32), settings, ranks, optimizer=make, dtype=torch.bfloat16)
+    rows = Sequences([(3, 4, 5), (6,)], [(7, 8, 1), (9, 10, 11, 1)])
+    before = [tensor.clone() for _, tensor in store.exact()]
+    came = max(
+        float((b - p).abs().max()) for b, p in zip(before, toy_policy(dtype=torch.float32).parameters(), strict=True)
+    )
+    for _ in range(20):
+        store.begin()
+        for last in (False, True):
+            store.backward(-store.forward(rows).logps_K.sum(), last=last)
+        store.step(1e-6, 1.0)
+    moved = max(float((t - b).abs().max()) for (_, t), b in zip(store.exact(), before, strict=True))
+    return {"moved": moved, "came": came, "full": str(next(iter(store.full()))[1].dtype)}
+
+
+def held(case: dict[str, Any], ranks: Ranks) -> Any:
+    """Bytes that a rank holds after a step of a model of 20 M parameters, counted from the storages of all tensors that there are."""
+    before = bytes_held()
+    settings = LearnerConfig(shard=case["shard"])
+    policy = toy_policy(dtype=torch.float32, hidden=1792)
+    size = sum(p.numel() for p in policy.parameters())
+    store = hold(policy, settings, ranks, optimizer=partial(adamw, settings=settings))
+    del policy
+    rows = Sequences([(3, 4, 5), (6,)], [(7, 8, 1), (9, 10, 11, 1)])
+    store.begin()
+    store.backward(-store.forward(rows).logps_K.sum(), last=True)
+    store.step(1e-4, 1.0)
+    return {"bytes": bytes_held() - before, "parameters": size}
+
+
+def bytes_held() -> int:
+    gc.collect()
+    storages: dict[int, int] = {}
+    for found in gc.get_objects():
+        if isinstance(found, Tensor):
+            for tensor in (found, found.grad if found.is_leaf else None):
+                if tensor is not None and not tensor.is_meta:
+                    local = tensor._local_tensor if isinstance(tensor, DTensor) else tensor
+                    storage = local.untyped_storage()
+                    storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def output(case: dict[str, Any], ranks: Ranks) -> Any:
+    """Names that `full` tells, whether they are the weights, and how many bytes of a checkpoint other ranks have."""
+    bench = bench_of(case, ranks)
+    told = {name: tensor.clone() for name, tensor in bench.store.full()}
+    with bench.store.whole() as policy:
+        kept = policy.model.state_dict()
+        same = all(torch.equal(kept[name], tensor) for name, tensor in told.items())
+        logps = policy(Sequences([(3, 4, 5)], [(7, 8, 1)])).logps_K.detach()
+    return {"names": sorted(told) == sorted(kept), "same": same, "logps": logps}
+
+
+DO: dict[str, Callable[[dict[str, Any], Ranks], Any]] = {
+    "gradient": gradient,
+    "steps": steps,
+    "refused": refused,
+    "rounded": rounded,
+    "held": held,
+    "output": output,
+}
 
 
 def main(cases: Path, found: Path, seconds: int) -> None:
@@ -100,7 +173,9 @@ def main(cases: Path, found: Path, seconds: int) -> None:
     ranks = join_ranks()
     told: dict[str, Any] = {}
     for case in json.loads(cases.read_text()):
+        began = time.monotonic()
         told[case["id"]] = DO[case["do"]](case, ranks)
+        print(f"{case['id']}: {time.monotonic() - began:.1f} s", flush=True)
     told["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if ranks.first:
         torch.save(told, found)

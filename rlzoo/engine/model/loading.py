@@ -138,6 +138,7 @@ def empty_policy(config: RunConfig) -> Policy:
     settings = AutoConfig.from_pretrained(locate(config.model.path))
     with init_empty_weights():
         model: Any = AutoModelForCausalLM.from_config(settings)
+    model.tie_weights()  # each of two names got a shape of its own
     learner, sampling = config.learner, config.sampling
     return Policy(model, temperature=sampling.temperature, logit_elements=learner.logit_elements).eval()
 

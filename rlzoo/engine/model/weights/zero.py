@@ -58,7 +58,7 @@ class Zero(Pieces):
         made = optimizer(
             p for p in policy.parameters() if p.requires_grad
         )  # knows matrices from vectors, while there are some
-        told = _told(self.stage, dtype, self.offload)
+        told = _told(self.stage, dtype, self.offload, sum(p.numel() for p in policy.parameters()))
         if self.stage == 3:  # weight by weight onto the device, never all of them
             deepspeed.zero.Init(module=policy, config_dict_or_path=told, dtype=dtype)
         self.engine, self.zero, *_ = deepspeed.initialize(model=policy, optimizer=made, config=told)
@@ -275,9 +275,19 @@ def _deepspeed(device: torch.device) -> Any:
     return deepspeed
 
 
-def _told(stage: int, dtype: torch.dtype, offload: bool) -> dict[str, Any]:
-    """DeepSpeed's settings."""
-    cut: dict[str, Any] = {"stage": stage, "overlap_comm": False, "stage3_param_persistence_threshold": 0}
+def _told(stage: int, dtype: torch.dtype, offload: bool, size: int) -> dict[str, Any]:
+    """DeepSpeed's settings. What it sends at once, or gathers ahead, is a share of the model, whatever its `size` in parameters."""
+    part = max(size // 16, 1 << 16)
+    cut: dict[str, Any] = {
+        "stage": stage,
+        "overlap_comm": False,
+        "reduce_bucket_size": part,
+        "allgather_bucket_size": part,
+        "stage3_param_persistence_threshold": 0,
+        "stage3_prefetch_bucket_size": part,
+        "stage3_max_live_parameters": 2 * part,
+        "stage3_max_reuse_distance": 2 * part,
+    }
     if offload:
         cut["offload_optimizer"] = {"device": "cpu"}
         if stage == 3:
