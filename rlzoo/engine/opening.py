@@ -28,6 +28,7 @@ from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.heads import Heads
 from rlzoo.engine.model.loading import load_tokenizer, open_store
 from rlzoo.engine.model.weights.base import WeightStore
+from rlzoo.engine.model.weights.holding import remarks
 from rlzoo.engine.plan import Plan
 from rlzoo.engine.prompting import asked_of, measure, open_renderer
 from rlzoo.engine.ranks import Ranks
@@ -161,6 +162,8 @@ def open_parts(
     """Load the model and start what serves it; whatever must end with the run is put on `stack`."""
     reporter.stage("load")
     pool = _judges(config, plan, supply.every, reporter, stack)
+    for line in remarks(config.learner, ranks):
+        reporter.note(line)
     store = trained_store(config, ranks)
     tokenizer = load_tokenizer(config.model.path)
     renderer = open_renderer(config, tokenizer, store, reporter)

@@ -59,6 +59,13 @@ def gradient(case: dict[str, Any], ranks: Ranks) -> Any:
     return bench.gradient(one_active_row(step) if case.get("one_row") else step)
 
 
+def uneven(case: dict[str, Any], ranks: Ranks) -> Any:
+    """Log-probs of three rows that one rank reads in two passes and the other in one, its second row being short."""
+    bench = bench_of(case, ranks)
+    rows = Sequences([(3,) * 120] * 3, [(4,) * n for n in (30, 20, 25)])
+    return bench.scorer.pass_over(bench.store, rows).logps_BT.reshape(-1).double()
+
+
 def steps(case: dict[str, Any], ranks: Ranks) -> Any:
     """Weights after `steps` steps on the same rollouts, from a state where one is given; and the state."""
     bench = bench_of(case, ranks)
@@ -159,6 +166,7 @@ def output(case: dict[str, Any], ranks: Ranks) -> Any:
 
 DO: dict[str, Callable[[dict[str, Any], Ranks], Any]] = {
     "gradient": gradient,
+    "uneven": uneven,
     "steps": steps,
     "refused": refused,
     "rounded": rounded,

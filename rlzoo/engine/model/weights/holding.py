@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -15,6 +18,9 @@ from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.model.weights.pieces import layers_of
 from rlzoo.engine.model.weights.replicated import MakeOptimizer, Replicated
 from rlzoo.engine.ranks import Ranks
+from rlzoo.errors import ConfigError
+
+OLDEST_DEEPSPEED = (0, 19)
 
 
 def hold(
@@ -49,6 +55,32 @@ def hold(
 def holds_whole(settings: LearnerConfig) -> bool:
     """Whether every rank holds all weights, whoever holds gradients and the optimizer's state."""
     return settings.shard in ("none", "zero1", "zero2")
+
+
+def check_holding(settings: LearnerConfig) -> None:
+    """Refuse holders of weights that are not installed, before a model is loaded. ConfigError"""
+    if not settings.shard.startswith("zero"):
+        return
+    asked = f"learner.shard is {settings.shard!r}, which is DeepSpeed's,"
+    instead = "Install it (pip install 'rlzoo[deepspeed]'), or use learner.shard=fsdp2, which needs nothing else."
+    if find_spec("deepspeed") is None:
+        raise ConfigError(f"{asked} but deepspeed is not installed, so nothing could hold the weights. {instead}")
+    found = version("deepspeed")
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < OLDEST_DEEPSPEED:
+        oldest = ".".join(map(str, OLDEST_DEEPSPEED))
+        raise ConfigError(
+            f"{asked} but deepspeed is {found}, and before {oldest} it steps on gradients that are not finite. {instead}"
+        )
+
+
+def remarks(settings: LearnerConfig, ranks: Ranks) -> list[str]:
+    """What is to be said of who holds the weights."""
+    if settings.shard == "none" or ranks.world > 1:
+        return []
+    use = (
+        "its slices lie in host memory" if settings.offload else "it saves no memory, and learner.shard=none is faster"
+    )
+    return [f"learner.shard is {settings.shard} on one rank, which holds all the weights there are: {use}."]
 
 
 def _join_alone(ranks: Ranks) -> None:
