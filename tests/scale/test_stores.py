@@ -170,7 +170,10 @@ def test_after_ten_steps_the_weights_are_those_of_one_process(tmp_path: Path) ->
     found = on_ranks(cases, tmp_path, seconds=900)
     for wanted in cases:
         plain = {**wanted, "learner": {}}
-        assert float((found[wanted["id"]] - alone(plain)).abs().max()) <= 1e-6, wanted["id"]
+        most = {"float64": 1e-9, "float32": 5e-6}[
+            wanted["dtype"]
+        ]  # Adam divides by a gradient's size: rounding of small ones shows
+        assert float((found[wanted["id"]] - alone(plain)).abs().max()) <= most, wanted["id"]
 
 
 MOVES = {
