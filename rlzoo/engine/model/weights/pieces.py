@@ -75,9 +75,12 @@ class Pieces(ABC):
         matches: Sequence[Match] = (),
     ) -> Outputs:
         outputs = self.module(sequences, pooling=pooling, logps=logps, matches=matches)
-        told = [*outputs[:2], outputs.embeddings_BH, outputs.hidden_KH, *outputs.divergences]
-        self._reached = [t for t in told if t is not None and t.requires_grad]
+        self._remember(outputs)
         return outputs
+
+    def _remember(self, outputs: Outputs) -> None:
+        told = [outputs.logps_K, outputs.entropy_K, outputs.embeddings_BH, outputs.hidden_KH, *outputs.divergences]
+        self._reached = [t for t in told if t is not None and t.requires_grad]
 
     def reaching(self, loss: Tensor) -> Tensor:
         """The loss, with a gradient of zero for all that the last pass told. Scalar

@@ -123,22 +123,11 @@ class Zero(Pieces):
         logps: bool = True,
         matches: Sequence[Match] = (),
     ) -> Outputs:
-        if not torch.is_grad_enabled():
-            return super().forward(sequences, pooling=pooling, logps=logps, matches=matches)
-        outputs = self.module(sequences, pooling=pooling, logps=logps, matches=matches)
-        told = [outputs.logps_K, outputs.entropy_K, outputs.hidden_KH, *outputs.divergences]
-        pooled = [] if outputs.embeddings_BH is None else [outputs.embeddings_BH]
-        # means over ranks become sums here, where no head's gradient passes
-        scaled = [_Times.apply(tensor, float(self.ranks.world)) for tensor in (*told, *pooled)]  # type: ignore[no-untyped-call]
-        self._reached = [tensor for tensor in scaled if tensor.requires_grad]
-        parts = scaled[: len(told)]
-        return outputs._replace(
-            logps_K=parts[0],
-            entropy_K=parts[1],
-            hidden_KH=parts[2],
-            divergences=tuple(parts[3:]),
-            embeddings_BH=scaled[-1] if pooled else None,
-        )
+        outputs = super().forward(sequences, pooling=pooling, logps=logps, matches=matches)
+        if torch.is_grad_enabled():
+            outputs = _summed(outputs, self.ranks.world)
+            self._remember(outputs)
+        return outputs
 
     def begin(self) -> None:
         self.clear()
@@ -195,17 +184,12 @@ class Zero(Pieces):
             yield policy
 
     def copy(self) -> WeightStore:
-        shell = copy.deepcopy(self.shell)
         if self.stage == 3:
+            shell = copy.deepcopy(self.shell)
             sliced = Fsdp2(shell, dtype=self.dtype, device=self.device, ranks=self.ranks, offload=self.offload)
             sliced.follow(self, 0.0)
             return sliced
-        policy = filled(shell, {name: tensor.clone() for name, tensor in self.exact()})
-        for name, parameter in policy.named_parameters():
-            parameter.requires_grad_(name in self.trainable)
-        twin = Replicated(policy, dtype=self.dtype, ranks=self.ranks)
-        twin.policy.requires_grad_(False)
-        return twin
+        return _whole_copy(self)
 
     def state(self) -> dict[str, Any]:
         from deepspeed.utils import safe_get_full_optimizer_state
@@ -258,6 +242,33 @@ class _Times(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         return gradient * ctx.times, None
+
+
+def _summed(outputs: Outputs, world: int) -> Outputs:
+    """The outputs, of whose gradient DeepSpeed's mean over ranks is the sum. Here, so that no head's gradient is multiplied."""
+
+    def times(tensor: Tensor) -> Tensor:
+        scaled: Tensor = _Times.apply(tensor, float(world))  # type: ignore[no-untyped-call]
+        return scaled
+
+    embeddings_BH = outputs.embeddings_BH
+    return outputs._replace(
+        logps_K=times(outputs.logps_K),
+        entropy_K=times(outputs.entropy_K),
+        hidden_KH=times(outputs.hidden_KH),
+        embeddings_BH=None if embeddings_BH is None else times(embeddings_BH),
+        divergences=tuple(map(times, outputs.divergences)),
+    )
+
+
+def _whole_copy(store: Zero) -> Replicated:
+    """The store's weights, whole on each rank, with masters and not trained."""
+    policy = filled(store.shell, {name: tensor.clone() for name, tensor in store.exact()})
+    for name, parameter in policy.named_parameters():
+        parameter.requires_grad_(name in store.trainable)
+    twin = Replicated(policy, dtype=store.dtype, ranks=store.ranks)
+    twin.policy.requires_grad_(False)
+    return twin
 
 
 def _deepspeed(device: torch.device) -> Any:
