@@ -125,6 +125,10 @@ class MismatchConfig(Settings):
     high: float = Field(5.0, gt=0)
 
 
+Shard = Literal["none", "fsdp2", "zero1", "zero2", "zero3"]
+"""Who holds the weights."""
+
+
 class LearnerConfig(Settings):
     updates_per_step: int = Field(4, ge=1)
     """Optimizer updates a rollout step; each takes whole groups, stratified by domain."""
@@ -152,6 +156,13 @@ class LearnerConfig(Settings):
     mismatch: MismatchConfig = MismatchConfig()
     logit_elements: int = Field(1 << 22, ge=1)
     """Logits held at once, in elements: tokens are chunked so that [B, T, V] never exists."""
+    shard: Shard = "none"
+    """Who holds the weights. none: every rank holds all. fsdp2: each rank a slice of weights, gradients and optimizer state (PyTorch).
+    zero1, zero2, zero3: DeepSpeed's; optimizer state, then gradients, then weights are cut up. Changes no result beyond rounding."""
+    offload: bool = False
+    """Keep the slices in host memory (the optimizer's state alone under zero1 and zero2) and step there: slower, and far less device memory."""
+    activation_checkpointing: bool = False
+    """Keep only what enters each layer and compute the rest again in the backward pass: about a third more time, far less memory."""
     max_nonfinite: int = Field(3, ge=0)
     """Updates with a non-finite loss or gradient that are skipped before the run stops with a diagnosis."""
 
@@ -161,6 +172,15 @@ class LearnerConfig(Settings):
         if not all(0 <= beta < 1 for beta in value):
             raise ValueError("both betas must lie in [0, 1); AdamW averages with them. (0.9, 0.999) is usual.")
         return value
+
+    @model_validator(mode="after")
+    def _slices_to_offload(self) -> Self:
+        if self.offload and self.shard == "none":
+            raise ValueError(
+                "offload is set, but shard is 'none': every rank then steps all weights where it computes with them, and has no slice to keep "
+                "elsewhere. Set learner.shard=fsdp2 (one device will do), or leave offload out."
+            )
+        return self
 
 
 class ControlConfig(Settings):
@@ -373,6 +393,16 @@ class RunConfig(Settings):
             raise ValueError(
                 f"sampling.prompts_per_step is {prompts} and learner.updates_per_step is {updates}, but an update takes whole groups "
                 f"and all updates of a step are of one size. Use a multiple of {updates} prompts, for example {-(-prompts // updates) * updates}."
+            )
+        if self.model.dtype == "float64" and self.learner.shard.startswith("zero"):
+            raise ValueError(
+                f"model.dtype is 'float64' and learner.shard is {self.learner.shard!r}, but DeepSpeed steps weights in float32. "
+                "Use learner.shard=fsdp2, or model.dtype=float32."
+            )
+        if self.model.dtype == "bfloat16" and self.learner.shard == "zero1":
+            raise ValueError(
+                "model.dtype is 'bfloat16' and learner.shard is 'zero1', under which DeepSpeed adds up micro-batches in bfloat16, so that small "
+                "gradients are lost. Use learner.shard=zero2, which adds in float32 and holds less."
             )
         if self.learner.old_logps == "sampler" and (self.sampling.top_p < 1 or self.sampling.top_k):
             raise ValueError(

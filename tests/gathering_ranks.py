@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rlzoo.engine import opening
 from rlzoo.engine.model.policy import Policy
+from rlzoo.engine.model.weights import holding
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.trainer import train
 from tests.support import small_config
@@ -20,7 +20,7 @@ class Gathering(Replicated):
     """Waits for the other ranks wherever weights are asked for whole, and says nothing while they are in use."""
 
     @contextmanager
-    def whole(self) -> Iterator[Policy]:
+    def whole(self, *, host: bool = False) -> Iterator[Policy]:
         places = self.ranks.gather(sys._getframe(2).f_code.co_qualname)
         assert len(set(places)) == 1, f"ranks ask for whole weights in different places: {places}"
         yield self.policy
@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
     quiet = ("eval.problems_per_level=1", "eval.samples=1", "eval.validation_every=1", "eval.validation_per_level=1")
     config = small_config(*quiet, "checkpoint.every=1", "checkpoint.keep_best=true", steps=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "Replicated", Gathering)
+        patch.setattr(holding, "Replicated", Gathering)
         train(config, folder / "run")
 
 

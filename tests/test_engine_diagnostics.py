@@ -37,7 +37,7 @@ def measured(section: str | dict[str, Any], **changes: Any) -> tuple[Bench, Step
 
 def whole(bench: Bench, step: Step) -> Tensor:
     """The policy's own gradient of one update of all rows; heads come last."""
-    return bench.gradient(step)[: sum(p.numel() for p in bench.store.masters.values())]
+    return bench.gradient(step)[: sum(p.numel() for p in bench.policy.parameters())]
 
 
 def test_parts_of_a_coupled_loss_add_up_to_the_whole() -> None:
@@ -69,7 +69,7 @@ def test_measuring_leaves_gradients_and_counts_as_they_were() -> None:
     passes = 3 * sum(step.sequences.lengths)  # forward and backward over every row, as forward passes
     assert step.costs.train_tokens == before.train_tokens
     assert 0 < step.costs.extra_tokens - before.extra_tokens <= passes
-    assert all(p.grad is None for p in bench.store.masters.values())
+    assert all(p.grad is None for p in bench.policy.parameters())
 
 
 class Asked:

@@ -14,6 +14,7 @@ from rlzoo.config import LearnerConfig, MismatchConfig
 from rlzoo.engine.learning.micro import corrected
 from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.learning.tally import Tally, Totals, record_mismatch, record_ratios, summary
+from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.ranks import Ranks
 from rlzoo.laws.lab import Bench, toy_groups, toy_policy
 from rlzoo.types import Credit, Term
@@ -229,6 +230,7 @@ def test_gradients_are_scaled_down_to_the_norm_and_never_up(longest: float) -> N
     """What the optimizer saw is its first moment over 1 - 0.9."""
     bench, metrics = learned(max_grad_norm=longest, updates_per_step=1)
     assert 1e-2 < metrics["grad/norm"] < 1e2
+    assert isinstance(bench.store, Replicated)
     optimizer = bench.store.optimizer
     assert optimizer is not None
     moments = [state["exp_avg"].reshape(-1) / 0.1 for state in optimizer.state.values()]

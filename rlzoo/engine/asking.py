@@ -34,7 +34,7 @@ class Asker:
         requests = [
             Request(prompt_tokens=self.renderer.prompt(problems[i].messages), keys=tuple(keys(i))) for i in mine
         ]
-        responses = self.sampler.sample(requests, decoding) if requests else []
+        responses = self.sampler.sample(requests, decoding)  # with none, too: ranks gather weights together
         return [
             Group(problem=problems[i], rollouts=rollouts, visit=visits[i] if visits else 0)
             for i, rollouts in zip(mine, responses, strict=True)

@@ -1,4 +1,4 @@
-"""A run that goes on with another budget than it was started with."""
+"""A run that goes on with another budget than it was started with, or with its weights in other hands."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ from rlzoo.runs import repair
 from rlzoo.runs.comparison import AXES
 from rlzoo.runs.folder import RunDir
 
+HOLDING = ("learner.shard:", "learner.offload:", "learner.activation_checkpointing:")
+"""Settings of who holds the weights, which change no result beyond rounding: checkpoints know none of them."""
 
-def changes_budget(run: RunDir, before: RunConfig, after: RunConfig) -> bool:
-    """Whether `after` is the run's own settings with another budget. ConfigError where no step could be made with it as if from the start."""
-    changed = configure.differences(before, after)
-    if not changed or not all(line.startswith("budget.") for line in changed):
+
+def goes_on(run: RunDir, before: RunConfig, after: RunConfig) -> bool:
+    """Whether `after` is the run's own settings with another budget or other holders of its weights.
+
+    ConfigError where no step could be made with its budget as if from the start.
+    """
+    differ = configure.differences(before, after)
+    changed = [line for line in differ if not line.startswith(HOLDING)]
+    if not changed:
+        return bool(differ)
+    if not all(line.startswith("budget.") for line in changed):
         return False
     schedule = before.learner.schedule
     if schedule != "constant":

@@ -10,8 +10,6 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import torch
-
 from rlzoo import configure
 from rlzoo.config import RunConfig
 from rlzoo.data.mixing import mixer_of
@@ -23,15 +21,15 @@ from rlzoo.engine.clock import Clock
 from rlzoo.engine.collect import Collector
 from rlzoo.engine.diagnostics import Diagnostics
 from rlzoo.engine.evaluator import Evaluator
-from rlzoo.engine.extending import changes_budget
+from rlzoo.engine.extending import goes_on
 from rlzoo.engine.isolation import some_problems
 from rlzoo.engine.learning.learner import Learner
 from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.heads import Heads
-from rlzoo.engine.model.loading import frozen_store, load_policy, load_tokenizer
+from rlzoo.engine.model.loading import load_tokenizer, open_store
 from rlzoo.engine.model.weights.base import WeightStore
-from rlzoo.engine.model.weights.replicated import Replicated
+from rlzoo.engine.model.weights.holding import remarks
 from rlzoo.engine.plan import Plan
 from rlzoo.engine.prompting import asked_of, measure, open_renderer
 from rlzoo.engine.ranks import Ranks
@@ -62,11 +60,11 @@ def open_folder(run: RunDir, config: RunConfig, lock: FolderLock, *, resume: boo
     if run.exists() and resume:
         before = run.config()
         changed = configure.differences(before, config)
-        if changed and not changes_budget(run, before, config):
+        if changed and not goes_on(run, before, config):
             raise ConfigError(
                 f"the run in {run.path} was started with other settings, so resuming would mix two runs:\n"
                 + "\n".join(f"  {line}" for line in changed)
-                + "\nResume with the run's own settings (its budget alone may be another), or start a new run in another folder."
+                + "\nResume with the run's own settings (its budget and who holds its weights may be others), or start a new run in another folder."
             )
         return
     if resume:
@@ -135,11 +133,9 @@ class Collaborators:
     spent: Spent
 
 
-def trained_store(config: RunConfig, ranks: Ranks) -> Replicated:
-    """The policy that `config` trains, with its optimizer. Its masters are read in full precision, whatever it computes in."""
-    make = partial(adamw, settings=config.learner)
-    dtype = getattr(torch, config.model.dtype)
-    return Replicated(load_policy(config, masters=True), dtype=dtype, optimizer=make, ranks=ranks)
+def trained_store(config: RunConfig, ranks: Ranks) -> WeightStore:
+    """The policy that `config` trains, with its optimizer."""
+    return open_store(config, ranks, partial(adamw, settings=config.learner))
 
 
 def _judges(
@@ -166,12 +162,14 @@ def open_parts(
     """Load the model and start what serves it; whatever must end with the run is put on `stack`."""
     reporter.stage("load")
     pool = _judges(config, plan, supply.every, reporter, stack)
+    for line in remarks(config.learner, ranks):
+        reporter.note(line)
     store = trained_store(config, ranks)
     tokenizer = load_tokenizer(config.model.path)
     renderer = open_renderer(config, tokenizer, store, reporter)
     measure(config, renderer, asked_of(config, supply), reporter)
     sampler = open_sampler(config, tokenizer, store, stack, ranks=ranks, folder=run.path)
-    copies = PolicyCopies(store, partial(frozen_store, config))
+    copies = PolicyCopies(store, partial(open_store, config, ranks, None))
     heads = Heads(objective, store.hidden, device=store.device, dtype=store.wide, seed=config.seed, ranks=ranks)
     budget = 2 * config.learner.tokens_per_microbatch
     scorer = Scorer(copies, renderer, objective, heads, ranks, budget=budget)
@@ -184,7 +182,7 @@ def open_parts(
     answers = Answers(config, mixer_of(config, supply.training, renderer.fits), asker, clock)
     collector = Collector(config, objective, plan.domains, answers, asker, scorer, recorder, clock)
     diagnostics = Diagnostics(config, learner, asker, recorder, clock)
-    spent = Spent(parameters=store.policy.num_parameters)
+    spent = Spent(parameters=store.num_parameters)
     saver = Saver(
         config, run, ranks, reporter, supply, tokenizer, learner, copies, objective, diagnostics, answers, spent, recorder
     )

@@ -15,7 +15,7 @@ from rlzoo.engine.budget import Spent
 from rlzoo.engine.diagnostics import Diagnostics
 from rlzoo.engine.learning.learner import Learner
 from rlzoo.engine.model.copies import PolicyCopies
-from rlzoo.engine.model.loading import load_policy
+from rlzoo.engine.model.loading import first_policy
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.recorder import Recorder
@@ -63,7 +63,7 @@ class Saver:
             return
         self.reporter.stage("save")
         state = self._state()
-        with self.learner.store.whole() as policy:
+        with self.learner.store.whole(host=True) as policy:
             if self.ranks.first:
                 self._write(policy, state)
         self.saved = self.spent.steps
@@ -108,8 +108,7 @@ class Saver:
                 f"{state['data']}, now {data}), so resuming would mix two runs. "
                 "Restore the data, or start a new run in another folder."
             )
-        with self.learner.store.whole() as policy:
-            policy.load_state_dict(load_policy(self.config, path=str(folder)).state_dict())
+        self.learner.store.take(first_policy(self.config, self.ranks, path=str(folder)))
         self.learner.load_state_dict(state["learner"])
         self.copies.load_state_dict(state["copies"])
         self.objective.load_state_dict(state["objective"])

@@ -5,7 +5,7 @@ The engine knows no signal by name; an objective brings the name and the context
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from rlzoo import functional as F
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.heads import Heads
-from rlzoo.engine.model.passes import Scores, score
+from rlzoo.engine.model.passes import Scores, microbatches, score
 from rlzoo.engine.model.rendering import Renderer
 from rlzoo.engine.model.sequences import Sequences
 from rlzoo.engine.model.weights.base import WeightStore
@@ -66,16 +66,32 @@ class Scorer:
         heads = self.heads.of_tokens if values else {}
         width = sequences.width if width is None else width
 
-        def own(rows: Sequences) -> Scores:
-            return score(weights, rows, width=width, budget=self.budget, pooling=pooling, logps=logps, heads=heads)
+        def own(rows: Sequences, padding: Sequence[Sequences] = ()) -> Scores:
+            return score(
+                weights,
+                rows,
+                width=width,
+                budget=self.budget,
+                pooling=pooling,
+                logps=logps,
+                heads=heads,
+                padding=padding,
+            )
 
         if self.ranks.world == 1:
             return own(sequences)
         mine = list(self.ranks.shard(range(len(sequences))))
-        parts = self.ranks.gather((mine, own(sequences.take(mine))))
+        parts = self.ranks.gather((mine, own(sequences.take(mine), self._padding(sequences))))
         index = [i for owned, _ in parts for i in owned]
         back_B = torch.tensor(sorted(range(len(index)), key=lambda place: index[place]), dtype=torch.long)
         return _joined([part for _, part in parts], back_B, weights.device)
+
+    def _padding(self, sequences: Sequences) -> list[Sequences]:
+        """What this rank reads besides its own rows, so that it makes as many passes as any: the shortest row, over and over."""
+        lengths, world = sequences.lengths, self.ranks.world
+        cuts = [sum(1 for _ in microbatches(lengths[rank::world], self.budget)) for rank in range(world)]
+        shortest = sequences.take([min(range(len(lengths)), key=lengths.__getitem__)])
+        return [shortest] * (max(cuts) - cuts[self.ranks.rank])
 
     def prescore(self, sequences: Sequences, needs: Needs, costs: Costs) -> Scores | None:
         """The pass over all rows with the present weights, if `needs` asks for one; no verdict is needed for it."""

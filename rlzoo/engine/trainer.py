@@ -200,7 +200,7 @@ class Trainer:
 
     def _describe(self) -> None:
         parts = self.parts
-        with parts.store.whole() as policy:
+        with parts.store.whole(host=True) as policy:
             if not parts.ranks.first:
                 return
             provenance.begin(

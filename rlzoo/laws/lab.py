@@ -31,6 +31,7 @@ from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.rendering import Renderer
 from rlzoo.engine.model.room import PromptLimit
 from rlzoo.engine.model.sequences import sequences_of
+from rlzoo.engine.model.weights.holding import hold
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.scorer import Scorer
@@ -184,8 +185,8 @@ class Bench:
             self.objective = registry.build_objective(self.config.objective)
         self.policy = policy or toy_policy(seed, dtype=dtype, logit_elements=logit_elements)
         self.ranks = ranks or Ranks()
-        make = partial(adamw, settings=self.config.learner)
-        self.store = Replicated(self.policy, optimizer=make, ranks=self.ranks)
+        holding = partial(hold, settings=self.config.learner, ranks=self.ranks)
+        self.store = holding(self.policy, optimizer=partial(adamw, settings=self.config.learner))
         self.heads = Heads(
             self.objective,
             self.store.hidden,
@@ -194,7 +195,7 @@ class Bench:
             seed=self.config.seed,
             ranks=self.ranks,
         )
-        copies = PolicyCopies(self.store, lambda: frozen(toy_policy(seed, dtype=dtype)))
+        copies = PolicyCopies(self.store, lambda: holding(toy_policy(seed, dtype=dtype), optimizer=None))
         self.renderer = Renderer(toy_tokenizer(), PromptLimit(tokens=128))
         self.scorer = Scorer(copies, self.renderer, self.objective, self.heads, self.ranks, budget=256)
         self.learner = Learner(self.config, self.ranks, self.scorer)
@@ -202,7 +203,7 @@ class Bench:
     @property
     def parameters(self) -> list[nn.Parameter]:
         """Of the policy, then of the heads, in the order of `gradient`."""
-        return [*self.store.masters.values(), *self.heads.parameters()]
+        return [*self.policy.parameters(), *self.heads.parameters()]
 
     def step(self, groups: Sequence[Group], number: int = 1) -> Step:
         """Score the groups and assign credit."""
@@ -217,7 +218,7 @@ class Bench:
             max_response=self.config.sampling.max_response,
             step=number,
             total_steps=10,
-            dtype=torch.float64 if self.policy.output.weight.dtype == torch.float64 else torch.float32,
+            dtype=self.store.wide,
         )
         step = Step(
             number=number,

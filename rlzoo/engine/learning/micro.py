@@ -100,8 +100,7 @@ class Micro:
             teacher_KH = teacher.forward(given, logps=False).hidden_KH[: len(kept)]
         tally.add(TEACHER_TOKENS, float(sum(given.lengths)))
         kept_K = torch.tensor(kept, dtype=torch.long).to(teacher_KH.device, non_blocking=True)
-        with teacher.whole() as policy:
-            return Match(asked, kept_K, teacher_KH, policy.output)
+        return Match(asked, kept_K, teacher_KH, teacher.output_weights())
 
 
 def corrected(credit: Credit, log_ratio_BT: Tensor, mask_BT: Tensor, settings: MismatchConfig) -> Credit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,8 +12,12 @@ from rlzoo import functional as F
 from rlzoo.engine.model.logps import logits_of
 from rlzoo.types import Divergence, StudentTopK, TeacherTopK
 
-if TYPE_CHECKING:
-    from torch import nn
+
+class OutputWeights(NamedTuple):
+    """An output layer's weights, whole."""
+
+    weight_VH: Tensor
+    bias_V: Tensor | None
 
 
 class Match(NamedTuple):
@@ -24,7 +28,7 @@ class Match(NamedTuple):
     """int64; which of the pass's response tokens the teacher read."""
     teacher_KH: Tensor
     """Its hidden states there."""
-    teacher_output: nn.Linear
+    teacher_output: OutputWeights
 
 
 def matched_divergence(
@@ -35,7 +39,7 @@ def matched_divergence(
 
     def part(own_KH: Tensor, weight: Tensor, bias: Tensor | None, given_KH: Tensor) -> Tensor:
         with torch.no_grad():
-            other = logits_of(given_KH, teacher.weight, teacher.bias, asked.temperature).log_softmax(1)
+            other = logits_of(given_KH, teacher.weight_VH, teacher.bias_V, asked.temperature).log_softmax(1)
         own = logits_of(own_KH, weight, bias, asked.temperature).log_softmax(1)
         own, other = restrict_support(own, other, asked.support)
         return F.divergence(own, other, asked.kind, asked.mix)

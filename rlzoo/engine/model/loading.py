@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -12,7 +13,10 @@ from rlzoo.anchoring import expanded
 from rlzoo.config import EMBEDDED, ModelConfig, RunConfig
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.suitability import check_kind, check_policy
-from rlzoo.engine.model.weights.replicated import Replicated
+from rlzoo.engine.model.weights.base import WeightStore
+from rlzoo.engine.model.weights.holding import hold, holds_whole
+from rlzoo.engine.model.weights.replicated import MakeOptimizer, Replicated
+from rlzoo.engine.ranks import Ranks
 from rlzoo.errors import ModelError, RlzooError, UnfitModel
 from rlzoo.mishaps import machine_fault
 
@@ -86,10 +90,12 @@ def parameters_of(path: str) -> int | None:
         return None
 
 
-def load_policy(config: RunConfig, *, path: str | None = None, masters: bool = False) -> Policy:
+def load_policy(
+    config: RunConfig, *, path: str | None = None, masters: bool = False, device: torch.device | None = None
+) -> Policy:
     """The policy of `config`, from `path` if given (a checkpoint), else from `model.path` with its jitter.
 
-    `masters`: in float32 at least, also where the run computes in less.
+    `masters`: in float32 at least, also where the run computes in less. `device`: another than the run's.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -98,7 +104,7 @@ def load_policy(config: RunConfig, *, path: str | None = None, masters: bool = F
     logging.disable_progress_bar()
     named = path or config.model.path
     where = locate(named)
-    device = pick_device(config.model)
+    device = device or pick_device(config.model)
     architecture_of(named)
     dtype = getattr(torch, config.model.dtype)
     dtype = torch.promote_types(dtype, torch.float32) if masters else dtype
@@ -119,10 +125,45 @@ def load_policy(config: RunConfig, *, path: str | None = None, masters: bool = F
     return policy
 
 
-def frozen_store(config: RunConfig, *, path: str | None = None) -> Replicated:
-    """The policy of `config`, as `load_policy` finds it, not trained."""
-    store = Replicated(load_policy(config, path=path))
-    store.policy.requires_grad_(False)
+def first_policy(config: RunConfig, ranks: Ranks, *, path: str | None = None, masters: bool = False) -> Policy | None:
+    """`load_policy` into host memory on the first rank, None on the others, which hear of its failure. All ranks call it."""
+    held: list[Policy] = []
+    host = torch.device("cpu")
+    ranks.decide(lambda: held.append(load_policy(config, path=path, masters=masters, device=host)))
+    return held[0] if held else None
+
+
+def empty_policy(config: RunConfig) -> Policy:
+    """The policy of `config` in shapes alone: weights take no memory, buffers are as they will be."""
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    settings = AutoConfig.from_pretrained(locate(config.model.path))
+    with init_empty_weights():
+        model: Any = AutoModelForCausalLM.from_config(settings)
+    model.tie_weights()  # each of two names got a shape of its own
+    learner, sampling = config.learner, config.sampling
+    return Policy(model, temperature=sampling.temperature, logit_elements=learner.logit_elements).eval()
+
+
+def frozen_store(config: RunConfig) -> Replicated:
+    """The policy of `config`, not trained, whole in this process."""
+    return Replicated(load_policy(config).requires_grad_(False))
+
+
+def open_store(config: RunConfig, ranks: Ranks, optimizer: MakeOptimizer | None) -> WeightStore:
+    """The policy of `config` in the store of its settings; masters of what is trained are read in full precision. All ranks call it.
+
+    Weights that lie in pieces are loaded by the first rank, into its host's memory, and told to the others one by one.
+    """
+    device, dtype = pick_device(config.model), getattr(torch, config.model.dtype)
+    holding = partial(hold, settings=config.learner, ranks=ranks, optimizer=optimizer, dtype=dtype, device=device)
+    masters = optimizer is not None
+    if holds_whole(config.learner):
+        return holding(load_policy(config, masters=masters))
+    first = first_policy(config, ranks, masters=masters)
+    store = holding(empty_policy(config))
+    store.take(first)
     return store
 
 

@@ -48,8 +48,12 @@ def score(
     pooling: Pooling | None = None,
     logps: bool = True,
     heads: Mapping[str, nn.Module] | None = None,
+    padding: Sequence[Sequences] = (),
 ) -> Scores:
-    """Log-probs, entropy and values [B, width] and embeddings [B, H] of rows. `heads`: modules from hidden states to one number."""
+    """Log-probs, entropy and values [B, width] and embeddings [B, H] of rows. `heads`: modules from hidden states to one number.
+
+    `padding`: what is read besides and forgotten, a pass each, so that all ranks make equally many.
+    """
     B, device, wide = len(sequences), weights.device, weights.wide
     plane = {"logps": torch.zeros(B, width, dtype=wide, device=device)}
     plane["entropy"] = torch.zeros_like(plane["logps"])
@@ -65,4 +69,6 @@ def score(
             values[name][index] = outputs.to_padded(value_K, len(index), width)
         if embeddings_BH is not None and outputs.embeddings_BH is not None:
             embeddings_BH[index] = outputs.embeddings_BH.to(wide)
+    for rows in padding:
+        weights.forward(rows, pooling=pooling, logps=logps)
     return Scores(plane["logps"], plane["entropy"], embeddings_BH, values)

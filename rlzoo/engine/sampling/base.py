@@ -111,7 +111,10 @@ class Sampler(ABC):
 
     @abstractmethod
     def sample(self, requests: Sequence[Request], decoding: Decoding) -> list[tuple[Rollout, ...]]:
-        """Rollouts of each request, in order, one for each of its keys. Equal keys and weights give equal tokens."""
+        """Rollouts of each request, in order, one for each of its keys. Equal keys and weights give equal tokens.
+
+        All ranks call it, a rank without prompts too; only entering `weights.whole()` may wait for others.
+        """
 
     def publish(self, weights: WeightStore, updates: int) -> None:
         """Take over the trained weights; `updates` is how many optimizer updates they have seen. Before the first sample, too."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from rlzoo.engine.model.divergence import Match
+from rlzoo.engine.model.divergence import Match, OutputWeights
 from rlzoo.engine.model.policy import Outputs, Policy
 from rlzoo.engine.model.sequences import Sequences
 from rlzoo.types import Pooling
@@ -28,6 +28,11 @@ class WeightStore(Protocol):
 
     @property
     def hidden(self) -> int: ...
+
+    @property
+    def num_parameters(self) -> int:
+        """As `Policy.num_parameters`, over all ranks."""
+        ...
 
     def forward(
         self,
@@ -63,8 +68,28 @@ class WeightStore(Protocol):
         """Forget gradients."""
         ...
 
-    def whole(self) -> AbstractContextManager[Policy]:
-        """The policy with all its weights at hand, for decoding and saving. All ranks enter it; nothing in it may wait for others."""
+    def whole(self, *, host: bool = False) -> AbstractContextManager[Policy]:
+        """The policy with all its weights at hand, for decoding and saving. All ranks enter it; nothing in it may wait for others.
+
+        `host`: for the first rank alone and in its host's memory, so that a model need not fit on a device to be saved.
+        """
+        ...
+
+    def full(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight, one at a time, as it is computed with and by all the names it goes by in the model, a tied output layer's
+        too: for samplers that live elsewhere. All ranks go through it to its end."""
+        ...
+
+    def exact(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight once, unrounded, by its name in the policy. All ranks go through it to its end."""
+        ...
+
+    def output_weights(self) -> OutputWeights:
+        """The output layer's, to be kept beyond the call. All ranks call it."""
+        ...
+
+    def take(self, policy: Policy | None) -> None:
+        """Let the first rank's `policy` be the weights, everywhere; None on the others. All ranks call it."""
         ...
 
     def full(self) -> Iterator[tuple[str, Tensor]]:
@@ -83,7 +108,12 @@ class WeightStore(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Weights (where `save_pretrained` would round them) and optimizer state by name of the weight; knows no ranks."""
+        """Weights (where `save_pretrained` would round them) and optimizer state by name of the weight; knows neither ranks nor pieces.
+
+        All ranks call it; it is complete on the first.
+        """
         ...
 
-    def load(self, state: Mapping[str, Any]) -> None: ...
+    def load(self, state: Mapping[str, Any]) -> None:
+        """What any store's `state` told, complete on every rank. All ranks call it."""
+        ...

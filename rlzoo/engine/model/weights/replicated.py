@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from rlzoo.engine.model.divergence import Match
+from rlzoo.engine.model.divergence import Match, OutputWeights
 from rlzoo.engine.model.policy import Outputs, Policy
 from rlzoo.engine.model.sequences import Sequences
 from rlzoo.engine.ranks import Ranks
@@ -53,6 +54,10 @@ class Replicated:
     @property
     def hidden(self) -> int:
         return self.policy.hidden
+
+    @property
+    def num_parameters(self) -> int:
+        return self.policy.num_parameters
 
     def forward(
         self,
@@ -109,8 +114,31 @@ class Replicated:
 
     # -- the weights --------------------------------------------------------------------------------------
 
-    def whole(self) -> AbstractContextManager[Policy]:
-        return nullcontext(self.policy)
+    def whole(self, *, host: bool = False) -> AbstractContextManager[Policy]:
+        return nullcontext(self.policy)  # as it lies: `save_pretrained` reads it from any device
+
+    def full(self) -> Iterator[tuple[str, Tensor]]:
+        for name, tensor in self.policy.model.state_dict().items():
+            yield name, tensor.detach()
+
+    def exact(self) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in self.policy.named_parameters():
+            yield name, self.masters.get(name, parameter).detach()
+
+    def output_weights(self) -> OutputWeights:
+        return OutputWeights(self.policy.output.weight, self.policy.output.bias)
+
+    @torch.no_grad()
+    def take(self, policy: Policy | None) -> None:
+        held = dict(self.policy.named_parameters()) | dict(self.policy.named_buffers())
+        given = {} if policy is None else dict(policy.named_parameters()) | dict(policy.named_buffers())
+        for name, tensor in held.items():
+            tensor = self.masters.get(name, tensor)
+            if self.ranks.first:
+                tensor.copy_(given[name])
+            if self.ranks.world > 1:
+                dist.broadcast(tensor, 0)
+        self._round()
 
     def full(self) -> Iterator[tuple[str, Tensor]]:
         yield from saved_names(self.policy.model, self.policy.model.state_dict())
@@ -123,11 +151,13 @@ class Replicated:
 
     @torch.no_grad()
     def follow(self, other: Any, keep: float) -> None:
-        for name, master in self.masters.items():
-            master.lerp_(other.masters[name], 1 - keep) if keep else master.copy_(other.masters[name])
+        held = dict(self.policy.named_parameters())
+        for name, theirs in other.exact():
+            if name in self.masters and keep:
+                self.masters[name].lerp_(theirs.to(self.masters[name]), 1 - keep)
+            elif not keep:
+                self.masters.get(name, held[name]).copy_(theirs)
         self._round()
-        if not keep:
-            self.policy.load_state_dict(other.policy.state_dict())
 
     def state(self) -> dict[str, Any]:
         rounded = {n: m.detach() for n, m in self.masters.items() if m is not self.named[n]}
