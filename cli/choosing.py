@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlzoo import placement
 from rlzoo.cli import plain
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _by_size(path: str, device: str, usual: str) -> RecipeChoice:
 
 def tell(chosen: RecipeChoice, config: RunConfig) -> None:
     """Say what was chosen and why, before anything else is shown."""
-    if not chosen.why or os.environ.get("RANK", "0") != "0":  # the first of several processes says it once
+    if not chosen.why or not placement.talks():
         return
     sampling, learner = config.sampling, config.learner
     low, high = (getattr(config.objective, name, None) for name in ("clip_low", "clip_high"))
