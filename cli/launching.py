@@ -96,6 +96,8 @@ def start(nproc: int, words: list[str], out: Path) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     os.environ[placement.NPROC] = str(nproc)
+    quiet = "ignore:resource_tracker:UserWarning"  # what is left of a rank that was killed has its tidying told
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), quiet]))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, default_threads() // nproc)))
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL + 1)  # what it would say is said below
     with tempfile.TemporaryDirectory(prefix="rlzoo-ranks-") as logs, _passing_on():

@@ -30,10 +30,10 @@ def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
 
 @contextmanager
 def terminated_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, which Slurm and Kubernetes send, raises KeyboardInterrupt within."""
+    """SIGTERM, which Slurm and Kubernetes send, raises KeyboardInterrupt within, with its name."""
 
     def ask(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(signal.Signals(number).name)
 
     with handled({signal.SIGTERM: ask}):
         yield

@@ -14,7 +14,6 @@ from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.reporting import Reporter
 from rlzoo.signals import handled
 
-
 ONE_PRESS_S = 1.0
 """Seconds in which several ranks take a signal for one: a scheduler sends it to them and to the launcher, which passes it on."""
 
@@ -59,11 +58,11 @@ class Stop:
 
         def ask(number: int, frame: FrameType | None) -> None:
             if self.ranks.is_lost():
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(signal.Signals(number).name)
             if self.asked and self.ranks.world > 1 and time.monotonic() - self._since < ONE_PRESS_S:
                 return
             if self.asked:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(signal.Signals(number).name)
             self.asked, self._since = True, time.monotonic()
             self.note("stopping after this step; press Ctrl-C again to stop at once and lose it.")
 

@@ -12,6 +12,8 @@ from itertools import count
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from rlzoo.engine.rollcall import RollCall
 from rlzoo.errors import RunError, UnfitModel, UsageError
@@ -38,18 +40,18 @@ def meet(mine: Placement, take: Callable[[], torch.device]) -> RollCall:
     return roll
 
 
-def _store(mine: Placement) -> dist.Store:
+def _store(mine: Placement) -> Store:
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
         raise UsageError(
             f"WORLD_SIZE is {mine.world}, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set, so the ranks cannot find each other. "
             "Start with `rlzoo train --nproc N` or torchrun, or set them to the first rank's address and a free port."
         )
-    store, _, _ = next(dist.rendezvous("env://", mine.rank, mine.world, timeout=ARRIVAL))
-    return dist.PrefixStore(f"rlzoo/{next(_joined)}", store)
+    store, _, _ = next(rendezvous("env://", mine.rank, mine.world, timeout=ARRIVAL))
+    return PrefixStore(f"rlzoo/{next(_joined)}", store)
 
 
-def _told(store: dist.Store, mine: Placement, take: Callable[[], torch.device]) -> tuple[list[Place], torch.device]:
+def _told(store: Store, mine: Placement, take: Callable[[], torch.device]) -> tuple[list[Place], torch.device]:
     """Where every rank is, and this one's device. UnfitModel, on all of them, where one has no device of its own."""
     device, uuid, fault = torch.device("cpu"), "", ""
     try:
@@ -78,13 +80,13 @@ def _check_shared(devices: Sequence[tuple[str, str]]) -> None:
             )
 
 
-def _group(store: dist.Store, mine: Placement, device: torch.device) -> None:
+def _group(store: Store, mine: Placement, device: torch.device) -> None:
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo",  # objects travel by gloo, tensors of a device by nccl
-        store=dist.PrefixStore("group", store),
+        store=PrefixStore("group", store),
         rank=mine.rank,
         world_size=mine.world,
         timeout=COLLECTIVE,

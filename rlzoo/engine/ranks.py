@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,8 +19,7 @@ from rlzoo.errors import RunError
 from rlzoo.placement import Place, placement
 
 T = TypeVar("T")
-BEHIND_SIGNAL_S = 0.5
-BEHIND_COLLECTIVE_S = 3.0
+BEHIND_S = 3.0
 """Seconds in which the roll call must tell of a loss for it to be the reason of an error; the kernel closes a dead process's lines at once."""
 TOGETHER_S = 8.0
 """Seconds that a rank waits for the first one's last words."""
@@ -106,9 +106,10 @@ class Ranks:
         """The end of another rank that this error comes from; None where it is this rank's own."""
         if self.roll is None:
             return None
-        if isinstance(error, KeyboardInterrupt):  # launchers end the ranks that are left so
-            return self.roll.wait(BEHIND_SIGNAL_S)
-        return self.roll.wait(BEHIND_COLLECTIVE_S) if of_a_collective(error) else None
+        if isinstance(error, KeyboardInterrupt):
+            by_launcher = error.args == (signal.SIGTERM.name,)  # so it ends the ranks that are left
+            return self.roll.wait(BEHIND_S if by_launcher else 0)
+        return self.roll.wait(BEHIND_S) if of_a_collective(error) else None
 
     def hang_up(self) -> None:
         """Have collectives that the others wait in fail. (With nccl that would itself wait; there the roll call ends them.)"""

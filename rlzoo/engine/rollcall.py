@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import torch.distributed as dist
+from torch._C._distributed_c10d import Store
 
 from rlzoo.placement import Place
 
@@ -48,7 +48,7 @@ class Loss:
 class RollCall:
     """One rank's end of the lines. With `first` it holds all of them."""
 
-    def __init__(self, rank: int, store: dist.Store, places: Sequence[Place]) -> None:
+    def __init__(self, rank: int, store: Store, places: Sequence[Place]) -> None:
         self.rank = rank
         self.places = tuple(places)
         self.lost: Loss | None = None
@@ -88,14 +88,14 @@ class RollCall:
 
     # -- lines -----------------------------------------------------------------------------------------------
 
-    def _answer(self, store: dist.Store) -> None:
+    def _answer(self, store: Store) -> None:
         server = socket.create_server(("", 0), backlog=len(self.places))
         token = os.urandom(16).hex()
         at = {"hosts": _addresses(), "port": server.getsockname()[1], "token": token}
         store.set("roll", json.dumps(at))
         self._start(lambda: self._serve(server, token))
 
-    def _call(self, store: dist.Store) -> None:
+    def _call(self, store: Store) -> None:
         at = json.loads(store.get("roll"))
         line = _reach([os.environ.get("MASTER_ADDR", ""), *at["hosts"]], at["port"])
         if line is None:  # a wall between the machines: deaths are then noticed by collectives alone
