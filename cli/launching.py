@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from rlzoo import placement
-from rlzoo.cli import plain
+from rlzoo.cli import accelerated, plain
 from rlzoo.configure import default_threads
 from rlzoo.errors import UsageError
 from rlzoo.placement import Place
@@ -32,7 +32,7 @@ AT_ONCE = 3
 def check(nproc: int | None) -> None:
     """Refuse a number that is none, ranks that start ranks, and a launcher that has started fewer than it was asked for."""
     if nproc is None:
-        _check_lone()
+        accelerated.check_lone()
         return
     if nproc < 1:
         raise UsageError(f"--nproc is {nproc}, but a run needs a process. Give 1 or more, or leave it out.")
@@ -159,37 +159,3 @@ def _ranks() -> list[int]:
             if parent == os.getpid() and b"\0RANK=" in b"\0" + (folder / "environ").read_bytes():
                 found.append(int(folder.name))
     return found
-
-
-def _check_lone() -> None:
-    """`accelerate launch --cpu --num_processes N` starts one process and says nothing of it; nor does the environment."""
-    asked = _asked_of_accelerate(_command_of(os.getppid()))
-    if asked > 1 and "WORLD_SIZE" not in os.environ:
-        raise UsageError(
-            f"accelerate launch was asked for {asked} processes and has started one: on a CPU it starts no others. "
-            f"Use `rlzoo train --nproc {asked} ...` or torchrun."
-        )
-
-
-def _command_of(pid: int) -> list[str]:
-    try:
-        return [
-            word.decode(errors="replace") for word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") if word
-        ]
-    except OSError:
-        return []
-
-
-def _asked_of_accelerate(command: list[str]) -> int:
-    """The processes that an `accelerate launch` was told to start; 0 for any other command."""
-    names = [Path(word).name for word in command[:4]]
-    if "accelerate-launch" not in names and not (
-        "accelerate" in names and "launch" in names[names.index("accelerate") :]
-    ):
-        return 0
-    for at, word in enumerate(command):
-        name, equals, value = word.partition("=")
-        if name.replace("-", "_") == "__num_processes":
-            with suppress(ValueError, IndexError):
-                return int(value if equals else command[at + 1])
-    return 0
