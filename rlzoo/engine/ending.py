@@ -22,8 +22,8 @@ from rlzoo.signals import handled
 class Ending:
     """What one rank does about an exception that ends the run."""
 
-    def __init__(self, run: RunDir, config: RunConfig, ranks: Ranks, reporter: LastStage, stack: ExitStack) -> None:
-        self.run, self.config, self.ranks, self.reporter, self.stack = run, config, ranks, reporter, stack
+    def __init__(self, run: RunDir, config: RunConfig, ranks: Ranks, reporter: LastStage, signals: ExitStack) -> None:
+        self.run, self.config, self.ranks, self.reporter, self.signals = run, config, ranks, reporter, signals
         self.ours = False
         """Whether the folder is this run's, so that its status may be written."""
         if ranks.roll is not None:
@@ -32,7 +32,7 @@ class Ending:
     def of(self, error: BaseException) -> BaseException:
         """What to raise in place of `error`; the other ranks are told, and so is the run's folder."""
         if self.ranks.roll is not None:  # launchers send more of them to a run that is ending already
-            self.stack.enter_context(handled({signal.SIGINT: _pass_over, signal.SIGTERM: _pass_over}))
+            self.signals.enter_context(handled({signal.SIGINT: _pass_over, signal.SIGTERM: _pass_over}))
         loss = self.ranks.loss_behind(error)
         return self._own(error) if loss is None else self._others(loss)
 

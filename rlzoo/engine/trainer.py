@@ -52,9 +52,9 @@ def train(
     run = RunDir(Path(out))
     ranks = join_ranks(lambda: pick_device(config.model))
     reporter = LastStage((reporter if ranks.first else None) or Silent())
-    with ExitStack() as stack:
-        stack.enter_context(terminated_like_ctrl_c())
-        ending = Ending(run, config, ranks, reporter, stack)
+    with ExitStack() as signals, ExitStack() as stack:
+        signals.enter_context(terminated_like_ctrl_c())
+        ending = Ending(run, config, ranks, reporter, signals)
         try:
             if config.threads is not None:
                 torch.set_num_threads(config.threads)
