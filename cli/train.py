@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,7 +91,10 @@ def command(
 def _train(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, json: bool) -> None:
     from rlzoo.cli import watch
     from rlzoo.engine import trainer as loop
+    from rlzoo.experiment import leash
 
+    if placement.NPROC in os.environ:
+        leash.follow_parent()
     try:
         with (
             faults.named(config.objective.name, config.objective.base),
