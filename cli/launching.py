@@ -17,7 +17,7 @@ from rlzoo import placement
 from rlzoo.cli import accelerated, plain
 from rlzoo.configure import default_threads
 from rlzoo.errors import UsageError
-from rlzoo.placement import Place
+from rlzoo.placement import RankPlace
 from rlzoo.signals import handled
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def check_room(nproc: int, model: ModelConfig) -> None:
         )
 
 
-def places(nproc: int | None, model: ModelConfig) -> tuple[Place, ...]:
+def places(nproc: int | None, model: ModelConfig) -> tuple[RankPlace, ...]:
     """Where the ranks of this machine will be, by number and settings alone; none where this process is alone."""
     world = nproc or placement.placement().world
     if world == 1:
@@ -68,7 +68,7 @@ def places(nproc: int | None, model: ModelConfig) -> tuple[Place, ...]:
     names = [f"cuda:{rank}" if cuda else "cpu" for rank in range(world)]
     if nproc is None and placement.placement().local_world != world:
         names = ["cuda" if cuda else "cpu"] * world
-    return tuple(Place(host=socket.gethostname(), device=name) for name in names)
+    return tuple(RankPlace(host=socket.gethostname(), device=name) for name in names)
 
 
 def _cuda_devices(model: ModelConfig) -> int | None:

@@ -16,7 +16,7 @@ from rlzoo.errors import CheckpointError, RlzooError, RunError, UsageError
 if TYPE_CHECKING:
     from rlzoo.config import RunConfig
     from rlzoo.engine.plan import Plan
-    from rlzoo.placement import Place
+    from rlzoo.placement import RankPlace
 
 Out = Annotated[
     Path | None,
@@ -158,7 +158,7 @@ def _how_to_resume(out: Path) -> str:
     return f"\nTo {which}: {placement.resuming(out)}"
 
 
-def _print_plan(config: RunConfig, out: Path | None, ranks: tuple[Place, ...], *, json: bool) -> None:
+def _print_plan(config: RunConfig, out: Path | None, ranks: tuple[RankPlace, ...], *, json: bool) -> None:
     from rlzoo.cli import console, watch
 
     with faults.named(config.objective.name, config.objective.base):
@@ -191,7 +191,7 @@ def first_prompt(config: RunConfig) -> str:
     return next((renderer.shown(problem) for problem in every), "")
 
 
-def plan_of(config: RunConfig, ranks: tuple[Place, ...] = ()) -> Plan:
+def plan_of(config: RunConfig, ranks: tuple[RankPlace, ...] = ()) -> Plan:
     """What `config` would do; refused where the run cannot supply what its objective needs. No model is loaded."""
     from rlzoo import registry
     from rlzoo.engine.plan import make_plan

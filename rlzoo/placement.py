@@ -28,7 +28,7 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class RankPlace:
     """Where a rank computes."""
 
     host: str
@@ -98,11 +98,11 @@ def resuming(out: Path) -> str:
     return f"on all {world} ranks, as before: torchrun ... -m rlzoo {words}"
 
 
-def here(device: str) -> Place:
-    return Place(host=socket.gethostname(), device=device, pid=os.getpid())
+def here(device: str) -> RankPlace:
+    return RankPlace(host=socket.gethostname(), device=device, pid=os.getpid())
 
 
-def in_words(places: Sequence[Place]) -> str:
+def in_words(places: Sequence[RankPlace]) -> str:
     """How many ranks, and where: `2, on cuda:0 and cuda:1 of node1`."""
     if len(places) == 1:
         return f"1, on {places[0].device}"

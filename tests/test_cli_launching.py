@@ -20,7 +20,7 @@ from rlzoo.config import ModelConfig
 from rlzoo.engine.joining import _check_shared
 from rlzoo.engine.model.loading import _own_device
 from rlzoo.errors import UnfitModel, UsageError
-from rlzoo.placement import Place, in_words
+from rlzoo.placement import RankPlace, in_words
 from rlzoo.runs.folder import RunDir
 from tests.support import small_config
 
@@ -111,8 +111,8 @@ def test_one_device_is_not_shared() -> None:
 # -- what is said of them ---------------------------------------------------------------------------------
 
 
-def places(host: str, *devices: str) -> list[Place]:
-    return [Place(host=host, device=device) for device in devices]
+def places(host: str, *devices: str) -> list[RankPlace]:
+    return [RankPlace(host=host, device=device) for device in devices]
 
 
 def test_how_many_run_and_where() -> None:

@@ -17,7 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from rlzoo.engine.rollcall import RollCall
 from rlzoo.errors import RunError, UnfitModel, UsageError
-from rlzoo.placement import Place, Placement, here
+from rlzoo.placement import Placement, RankPlace, here
 
 ARRIVAL = timedelta(minutes=5)
 """In which all ranks must have started."""
@@ -51,7 +51,7 @@ def _store(mine: Placement) -> Store:
     return PrefixStore(f"rlzoo/{next(_joined)}", store)
 
 
-def _told(store: Store, mine: Placement, take: Callable[[], torch.device]) -> tuple[list[Place], torch.device]:
+def _told(store: Store, mine: Placement, take: Callable[[], torch.device]) -> tuple[list[RankPlace], torch.device]:
     """Where every rank is, and this one's device. UnfitModel, on all of them, where one has no device of its own."""
     device, uuid, fault = torch.device("cpu"), "", ""
     try:
@@ -66,7 +66,7 @@ def _told(store: Store, mine: Placement, take: Callable[[], torch.device]) -> tu
         if answer["fault"]:
             raise UnfitModel(f"rank {rank} of {mine.world}, on {answer['place']['host']}: {answer['fault']}")
     _check_shared([(answer["place"]["host"], answer["uuid"]) for answer in answers])
-    return [Place(**answer["place"]) for answer in answers], device
+    return [RankPlace(**answer["place"]) for answer in answers], device
 
 
 def _check_shared(devices: Sequence[tuple[str, str]]) -> None:

@@ -15,7 +15,7 @@ from rlzoo.engine.sampling.choice import sampler_class
 from rlzoo.engine.supply import Supply
 from rlzoo.errors import UnmetNeed
 from rlzoo.objective import Objective, checked_needs
-from rlzoo.placement import Place, here
+from rlzoo.placement import RankPlace, here
 from rlzoo.types import Needs, weights_label
 
 
@@ -37,11 +37,11 @@ class Plan:
     """Of programs that the policy writes; None if the data ask for none."""
     extra: tuple[str, ...]
     """What the objective's first step asks for beyond sampling and updating, in words."""
-    ranks: tuple[Place, ...] = ()
+    ranks: tuple[RankPlace, ...] = ()
     """Where each process of the run computes."""
 
 
-def make_plan(config: RunConfig, objective: Objective[Any], supply: Supply, ranks: tuple[Place, ...] = ()) -> Plan:
+def make_plan(config: RunConfig, objective: Objective[Any], supply: Supply, ranks: tuple[RankPlace, ...] = ()) -> Plan:
     """The plan of `config`, carried out by `ranks` or by this process alone. Raises UnmetNeed where the run cannot supply what the objective needs."""
     domains = tuple(dict.fromkeys(domain for source in supply.training for domain in source.domains))
     needs = checked_needs(objective, 1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from rlzoo.engine.joining import meet
 from rlzoo.engine.rollcall import Loss, RollCall
 from rlzoo.errors import RunError
-from rlzoo.placement import Place, placement
+from rlzoo.placement import RankPlace, placement
 
 T = TypeVar("T")
 BEHIND_S = 3.0
@@ -40,7 +40,7 @@ class Ranks:
         return self.rank == 0
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[RankPlace, ...]:
         """Where each rank is; none where there is one."""
         return self.roll.places if self.roll is not None else ()
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from torch._C._distributed_c10d import Store
 
-from rlzoo.placement import Place
+from rlzoo.placement import RankPlace
 
 NOTICE_S = 1.5
 """Seconds in which a rank may notice by itself that another is lost."""
@@ -48,7 +48,7 @@ class Loss:
 class RollCall:
     """One rank's end of the lines. With `first` it holds all of them."""
 
-    def __init__(self, rank: int, store: Store, places: Sequence[Place]) -> None:
+    def __init__(self, rank: int, store: Store, places: Sequence[RankPlace]) -> None:
         self.rank = rank
         self.places = tuple(places)
         self.lost: Loss | None = None
