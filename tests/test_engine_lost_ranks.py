@@ -145,7 +145,7 @@ def test_a_rank_killed_five_times_costs_nothing(whole: RunDir, tmp_path: Path) -
 def test_under_torchrun_too_the_others_say_who_is_gone(which: int, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start(words(out, how="torchrun"))
-    wait_until(lambda: RunDir(out).exists() and steps(out), process)
+    wait_until(lambda: RunDir(out).checkpoint_steps(), process)
     ranks = ranks_of(process.pid)
     os.kill(ranks[which], signal.SIGKILL)
     assert seconds_to_end(ranks) < ENDS_S
