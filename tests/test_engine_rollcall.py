@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, Store
 
 from rlzoo.engine import rollcall
 from rlzoo.engine.ranks import Ranks, of_a_collective
@@ -21,12 +22,12 @@ Lines = list[RollCall]
 
 
 @pytest.fixture
-def store() -> dist.Store:
-    return dist.HashStore()
+def store() -> Store:
+    return HashStore()
 
 
 @pytest.fixture
-def three(store: dist.Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+def three(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     monkeypatch.setattr(rollcall, "NOTICE_S", 1e6)  # nobody is ended here
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     lines = [RollCall(rank, store, [here("cpu")] * 3) for rank in range(3)]
@@ -76,7 +77,7 @@ def test_whoever_has_done_its_part_may_go(three: Lines) -> None:
     assert three[1].lost is None
 
 
-def test_a_stranger_is_hung_up_on_and_nothing_is_lost(three: Lines, store: dist.Store) -> None:
+def test_a_stranger_is_hung_up_on_and_nothing_is_lost(three: Lines, store: Store) -> None:
     at = json.loads(store.get("roll"))
     for text in (b'{"token": "guessed", "rank": 1}\n', b"GET / HTTP/1.1\n", b'{"lost": {}}\n'):
         with socket.create_connection(("127.0.0.1", at["port"]), timeout=5) as stranger:
@@ -89,11 +90,12 @@ def test_a_rank_that_is_stuck_is_cut_off_with_its_last_words() -> None:
     script = """
 import signal, socket, time
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, Store
 from rlzoo.engine import rollcall
 from rlzoo.placement import here
 rollcall.NOTICE_S = rollcall.LAST_S = 0.2
 signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
-store = dist.HashStore()
+store = HashStore()
 first, second = (rollcall.RollCall(rank, store, [here("cpu")] * 2) for rank in range(2))
 first.stuck = lambda loss: print("stuck", loss.rank, flush=True)
 second.ending.set()
