@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlzoo import placement
 from rlzoo.cli import plain
 
 if TYPE_CHECKING:
@@ -35,21 +35,28 @@ def choose(recipe: str | None, file: Path | None, sets: Sequence[str], otherwise
     `otherwise`: that of a model that is one of ours or as small.
     """
     from rlzoo import configure
-    from rlzoo.anchoring import anchored
     from rlzoo.config import EMBEDDED
 
     usual = otherwise or configure.DEFAULT_RECIPE
     if recipe is not None:
         return RecipeChoice(recipe=recipe)
-    data: dict[str, Any] = {} if file is None else anchored(configure.read_file(file), file.parent)
-    for text in sets:
-        data = configure.merge(data, configure.parse_assignment(text))
-    model = data.get("model")
+    model = given(file, sets).get("model")
     model = model if isinstance(model, dict) else {}
     path = model.get("path")
     if not isinstance(path, str) or path in EMBEDDED:
         return RecipeChoice(recipe=usual)
     return _by_size(path, model.get("device", "auto"), usual)
+
+
+def given(file: Path | None, sets: Sequence[str]) -> dict[str, Any]:
+    """What a file of settings and `--set` texts say, as plain data."""
+    from rlzoo import configure
+    from rlzoo.anchoring import anchored
+
+    data: dict[str, Any] = {} if file is None else anchored(configure.read_file(file), file.parent)
+    for text in sets:
+        data = configure.merge(data, configure.parse_assignment(text))
+    return data
 
 
 def _by_size(path: str, device: str, usual: str) -> RecipeChoice:
@@ -71,7 +78,7 @@ def _by_size(path: str, device: str, usual: str) -> RecipeChoice:
 
 def tell(chosen: RecipeChoice, config: RunConfig) -> None:
     """Say what was chosen and why, before anything else is shown."""
-    if not chosen.why or os.environ.get("RANK", "0") != "0":  # the first of several processes says it once
+    if not chosen.why or not placement.talks():
         return
     sampling, learner = config.sampling, config.learner
     low, high = (getattr(config.objective, name, None) for name in ("clip_low", "clip_high"))

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from rlzoo.cli import plain
 from rlzoo.evals import evaluations, tables
+from rlzoo.placement import in_words
 from rlzoo.runs.comparison import AXES
 from rlzoo.runs.folder import dumps
 
@@ -166,6 +167,8 @@ def plan_lines(plan: Plan, config: RunConfig, out: Path | None) -> list[tuple[st
             + (f"; a curve of {count(evaluation.curve, 'point')} on a few of them" if evaluation.curve else ""),
         ),
     ]
+    if plan.ranks:
+        lines.insert(1, ("ranks", in_words(plan.ranks)))
     if plan.sandbox is not None:
         lines.append(("programs", f"run in the sandbox level {plan.sandbox}"))
     return [*lines, *([("written to", str(out))] if out is not None else [])]

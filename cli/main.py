@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from rlzoo import __version__
+from rlzoo import __version__, placement
 from rlzoo.cli import (
     algos,
     check,
@@ -88,7 +88,8 @@ def run(args: list[str] | None = None) -> int:
         plain.say(f"{error.format_message()}{_see_help(error)}", label="error")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        plain.say("interrupted")
+        if placement.first():
+            plain.say("interrupted")
         return plain.INTERRUPTED
     except Exception as error:
         return plain.explain_failure(error)

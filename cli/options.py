@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,14 +75,17 @@ def load_config(
     algo: str | None, recipe: str | None, file: Path | None, sets: list[str], *, resumed: Path | None = None
 ) -> RunConfig:
     """The run these options describe; those of a run being resumed start from what it was started with."""
-    from rlzoo import configure
-    from rlzoo.cli import choosing
+    from rlzoo import configure, placement
+    from rlzoo.cli import accelerated, choosing
 
     if resumed is not None and file is None and recipe is None:
         recipe, file = configure.DEFAULT_RECIPE, resumed / "config.yaml"
     chosen = choosing.choose(recipe, file, sets)
-    config = configure.load(recipe=chosen.recipe, file=file, algo=algo, assignments=sets)
+    launcher = accelerated.taken(os.environ).beside(choosing.given(file, sets))
+    config = configure.load(recipe=chosen.recipe, file=file, algo=algo, assignments=sets, launcher=launcher.nested())
     choosing.tell(chosen, config)
+    if placement.first():
+        launcher.tell()
     return config
 
 

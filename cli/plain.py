@@ -7,10 +7,12 @@ import shutil
 import sys
 import tempfile
 import textwrap
+import time
 import traceback
 from pathlib import Path
 
-from rlzoo.errors import RlzooError, UsageError
+from rlzoo import placement
+from rlzoo.errors import RankLost, RlzooError, UsageError
 from rlzoo.mishaps import file_refused, machine_fault
 from rlzoo.text import visible
 
@@ -19,6 +21,8 @@ __all__ = ["INTERRUPTED", "Crash", "explain_failure", "say", "visible"]
 DEBUG = "RLZOO_DEBUG"
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
+FIRST_SAYS_S = 1.0
+"""Seconds for the first of several processes to say what all are refused for: launchers end all with the first that is gone."""
 
 
 class Crash(Exception):
@@ -59,8 +63,7 @@ def explain_failure(error: Exception) -> int:
     if os.environ.get(DEBUG, "") not in ("", "0"):
         traceback.print_exception(error)
     if isinstance(error, RlzooError):
-        refused_by_all = isinstance(error, UsageError) and os.environ.get("RANK", "0") != "0"
-        if not refused_by_all:  # the first of several processes says it once
+        if _tells(error):
             say(str(error), label="error")
         return error.exit_code
     folder = error.folder if isinstance(error, Crash) else None
@@ -73,6 +76,16 @@ def explain_failure(error: Exception) -> int:
     summary = " ".join(f"{type(cause).__name__}: {cause}".split()).rstrip(":")
     say(f"{summary[:300]}\nThis is a bug. Its traceback: {_save_traceback(cause, folder)}", label="error")
     return 1
+
+
+def _tells(error: RlzooError) -> bool:
+    """Of several processes one says what concerns them all."""
+    if isinstance(error, RankLost):
+        return error.told_here
+    if isinstance(error, UsageError) and not placement.first():
+        time.sleep(FIRST_SAYS_S)
+        return False
+    return True
 
 
 def _save_traceback(error: BaseException, folder: Path | None) -> Path | str:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlzoo.cli import faults, folders, options, plain
+from rlzoo import placement
+from rlzoo.cli import faults, folders, launching, options, plain
 from rlzoo.errors import CheckpointError, RlzooError, RunError, UsageError
 from rlzoo.signals import terminated_like_ctrl_c
 
 if TYPE_CHECKING:
     from rlzoo.config import RunConfig
     from rlzoo.engine.plan import Plan
+    from rlzoo.placement import RankPlace
 
 Out = Annotated[
     Path | None,
@@ -26,6 +27,12 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Continue the run in --out where it stopped, with its own settings.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
+Nproc = Annotated[
+    int | None,
+    typer.Option(
+        "--nproc", metavar="N", help="Share the run among N processes of this machine, a GPU each or some cores."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")]
 
 
@@ -41,10 +48,12 @@ def command(
     out: Out = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    nproc: Nproc = None,
     json: options.Json = False,
     dry_run: DryRun = False,
 ) -> None:
     """Train a model with an objective, and test it before and after."""
+    launching.check(nproc)
     if resume and overwrite:
         raise UsageError("--resume continues the run in --out and --overwrite replaces it; give one of them.")
     if resume:
@@ -58,14 +67,22 @@ def command(
         ),
         resumed=out if resume else None,
     )
+    if nproc is not None:
+        launching.check_room(nproc, config.model)
     if dry_run:
-        _print_plan(config, out, json=json)
+        _print_plan(config, out, launching.places(nproc, config.model), json=json)
         return
-    if out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if out is None and placement.several():
         raise UsageError("several processes share this run, and each would choose a folder of its own. Give --out.")
     made = out is None
     out = out or new_folder(config)
     try:
+        if nproc is not None and nproc > 1:
+            given = launching.arguments(
+                algo=algo, recipe=recipe, config=file, set=sets, steps=steps, seed=seed, model=model, data=data, out=out,
+                resume=resume, overwrite=overwrite, json=json,
+            )  # fmt: skip
+            raise typer.Exit(launching.start(nproc, given, out))
         with terminated_like_ctrl_c():  # while packages are loaded, too
             _train(config, out, resume=resume, overwrite=overwrite, json=json)
     finally:
@@ -76,7 +93,10 @@ def command(
 def _train(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, json: bool) -> None:
     from rlzoo.cli import watch
     from rlzoo.engine import trainer as loop
+    from rlzoo.experiment import leash
 
+    if placement.NPROC in os.environ:
+        leash.follow_parent()
     try:
         with (
             faults.named(config.objective.name, config.objective.base),
@@ -84,22 +104,25 @@ def _train(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, json:
         ):
             result = loop.train(config, out, resume=resume, overwrite=overwrite, reporter=reporter)
     except KeyboardInterrupt:  # a second Ctrl-C, or one outside the steps
-        plain.say(f"interrupted at once{_how_to_resume(out)}")
+        if placement.first():
+            plain.say(f"interrupted at once{_how_to_resume(out)}")
         raise typer.Exit(plain.INTERRUPTED) from None
     except CheckpointError:  # there is none to go on from
         raise
     except RunError as error:
-        error.args = (f"{error}{_how_to_resume(out)}",)
+        if error.exit_code == 1:
+            error.args = (f"{error}{_how_to_resume(out)}",)
         raise
     except RlzooError:
         raise
     except Exception as error:
         raise plain.Crash(out) from error
-    if os.environ.get("RANK", "0") == "0":
+    if placement.first():
         _print_result(result.state, result.step, out, config, json=json)
     if result.state == "interrupted":
         because = f": {result.reason}" if result.reason else ""
-        plain.say(f"interrupted after step {result.step}{because}{_how_to_resume(out)}")
+        if placement.first():
+            plain.say(f"interrupted after step {result.step}{because}{_how_to_resume(out)}")
         raise typer.Exit(plain.INTERRUPTED)
 
 
@@ -134,14 +157,16 @@ def _how_to_resume(out: Path) -> str:
     if not run.exists():
         return ""
     which = "go on from its newest checkpoint" if run.checkpoint_steps() else "begin it again"
-    return f"\nTo {which}: rlzoo train --resume --out {shlex.quote(str(out))}"
+    return f"\nTo {which}: {placement.resuming(out)}"
 
 
-def _print_plan(config: RunConfig, out: Path | None, *, json: bool) -> None:
+def _print_plan(config: RunConfig, out: Path | None, ranks: tuple[RankPlace, ...], *, json: bool) -> None:
     from rlzoo.cli import console, watch
 
     with faults.named(config.objective.name, config.objective.base):
-        plan = plan_of(config)
+        plan = plan_of(config, ranks)
+    if not placement.first():
+        return
     prompt = first_prompt(config)
     if json:
         console.print_json({"event": "plan", **watch.plan_as_data(plan), "prompt": prompt})
@@ -168,13 +193,13 @@ def first_prompt(config: RunConfig) -> str:
     return next((renderer.shown(problem) for problem in every), "")
 
 
-def plan_of(config: RunConfig) -> Plan:
+def plan_of(config: RunConfig, ranks: tuple[RankPlace, ...] = ()) -> Plan:
     """What `config` would do; refused where the run cannot supply what its objective needs. No model is loaded."""
     from rlzoo import registry
     from rlzoo.engine.plan import make_plan
     from rlzoo.engine.supply import build_supply
 
-    return make_plan(config, registry.build_objective(config.objective), build_supply(config))
+    return make_plan(config, registry.build_objective(config.objective), build_supply(config), ranks)
 
 
 def _print_result(state: str, step: int, out: Path, config: RunConfig, *, json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rlzoo import trouble
+from rlzoo import placement, trouble
 from rlzoo.cli import console, plain
 from rlzoo.engine.reporting import Silent
 from rlzoo.evals import tables
@@ -287,7 +286,7 @@ def _fraction(value: float | None) -> Text:
 def watching(config: RunConfig, out: Path, *, json: bool) -> Iterator[Reporter]:
     """The reporter that suits where the output goes: JSON if asked, a live view in a terminal, else lines."""
     screen = console.stderr()
-    if os.environ.get("RANK", "0") != "0":
+    if not placement.first():
         yield Silent()
     elif json:
         yield RunEvents(config, out)

@@ -118,12 +118,13 @@ def load(
     file: str | Path | None = None,
     assignments: Sequence[str] = (),
     algo: str | None = None,
+    launcher: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """The run that recipe, file, `algo` and assignments describe, later ones over earlier ones; its paths are absolute.
+    """The run that recipe, `launcher`, file, `algo` and assignments describe, later ones over earlier ones; its paths are absolute.
 
     Raises ConfigError whose lines each name one setting, its value and a guess at what was meant.
     """
-    data = read_recipe(recipe)
+    data = merge(read_recipe(recipe), launcher or {})
     if file is not None:
         data = merge(data, anchored(read_file(file), Path(file).parent))
     if algo is not None:

@@ -15,7 +15,8 @@
         ├── SamplerFault      (RuntimeError)  what samples is gone, is another's, or has other weights than the learner
         ├── CheckpointError   (OSError)       no usable checkpoint
         ├── MachineFault      (OSError)       no room on the disk, no memory, a file out of reach
-        └── Diverged          (ArithmeticError)  losses or gradients that are not finite
+        ├── Diverged          (ArithmeticError)  losses or gradients that are not finite
+        └── RankLost          (ConnectionError)  another of the processes that share the run has ended
 
 A message has three parts: what is wrong with its value, why it matters, what to do instead.
 Each error also derives from the builtin it specialises, so plain `except ValueError` keeps working.
@@ -91,6 +92,16 @@ class MachineFault(RunError, OSError):
 
 class Diverged(RunError, ArithmeticError):
     """Losses or gradients stopped being finite."""
+
+
+class RankLost(RunError, ConnectionError):
+    """Another of the processes that share the run has ended, or this one has, and another tells why."""
+
+    def __init__(self, message: str, *, told_here: bool, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.told_here = told_here
+        """Whether this process is the one that tells it."""
+        self.exit_code = exit_code
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

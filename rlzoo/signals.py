@@ -30,10 +30,11 @@ def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
 
 @contextmanager
 def terminated_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, which Slurm and Kubernetes send, raises KeyboardInterrupt within. SIGUSR1, which asks for a checkpoint, waits for steps."""
+    """SIGTERM, which Slurm and Kubernetes send, raises KeyboardInterrupt within, with its name. SIGUSR1, which asks for a checkpoint, waits
+    for steps."""
 
     def ask(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(signal.Signals(number).name)
 
     with handled({signal.SIGTERM: ask, signal.SIGUSR1: _later}):
         yield

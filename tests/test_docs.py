@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,8 +29,8 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 SHELL = {"sh", "bash", "shell", "console"}
-RUN = {"rlzoo", "make", "torchrun", ".venv/bin/pytest"}
-COMMANDS = r"(?:rlzoo|make|torchrun|python3?|pytest|\.venv/bin/\w+)"
+RUN = {"rlzoo", "make", "torchrun", "accelerate", ".venv/bin/pytest"}
+COMMANDS = r"(?:rlzoo|make|torchrun|accelerate|python3?|pytest|\.venv/bin/\w+)"
 BENCHMARK = re.compile(r"`(python (?:-m benchmarks\.|benchmarks/)[^`]+)`")
 
 
@@ -82,10 +83,45 @@ def check_pytest(words: list[str]) -> None:
     assert done.returncode == 0, done.stdout
 
 
+LAUNCHERS = {
+    "torchrun": ["-m", "torch.distributed.run"],
+    "accelerate": ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"],
+}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def on_two_ranks(words: list[str]) -> list[list[str]]:
+    """The commands of a launcher, one a machine. As many processes as a page says need as many GPUs; two show that they find each other."""
+    at = words.index("-m")
+    options = dict(zip(words[at % 2 : at : 2], words[at % 2 + 1 : at : 2], strict=True))
+    options.pop("accelerate", None)
+    machines = int(options.get("--nnodes", "1"))
+    short = {"--nproc-per-node": str(2 // machines), "--num_processes": "2", "--master-addr": "127.0.0.1"}
+    short |= {"--master-port": str(free_port()), "--main_process_port": str(free_port())}
+    options = {name: short.get(name, value) for name, value in options.items()}
+    commands = []
+    for machine in range(machines):
+        options |= {"--node-rank": str(machine)} if machines > 1 else {}
+        spelt = [word for pair in options.items() for word in pair]
+        commands.append([sys.executable, *LAUNCHERS[words[0]], *spelt, *words[at:]])
+    return commands
+
+
 def run_rlzoo(words: list[str], folder: Path) -> None:
-    if words[0] == "torchrun":  # as many processes as a page says need as many GPUs; two show that they find each other
-        assert words[1] == "--nproc-per-node"
-        words = [sys.executable, "-m", "torch.distributed.run", words[1], "2", *words[3:]]
+    if words[0] in LAUNCHERS:
+        *others, words = on_two_ranks(words)
+        started = [subprocess.Popen(other, cwd=folder) for other in others]
+        try:
+            run_rlzoo(words, folder)
+            assert [process.wait(60) for process in started] == [0] * len(others)
+        finally:
+            for process in started:
+                process.terminate()
+        return
     env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"

@@ -10,8 +10,12 @@ from types import FrameType
 
 import torch
 
+from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.reporting import Reporter
 from rlzoo.signals import handled
+
+ONE_PRESS_S = 1.0
+"""Seconds in which several ranks take a signal for one: a scheduler sends it to them and to the launcher, which passes it on."""
 
 
 class Clock:
@@ -41,9 +45,11 @@ class Clock:
 class Stop:
     """Ctrl-C and SIGTERM, held until the step at hand is done; SIGUSR1, which asks for a checkpoint then."""
 
-    def __init__(self, note: Callable[[str], None]) -> None:
+    def __init__(self, note: Callable[[str], None], ranks: Ranks | None = None) -> None:
         self.note = note
+        self.ranks = ranks or Ranks()
         self.asked = False
+        self._since = 0.0
         self.save_asked = False
 
     @contextmanager
@@ -51,9 +57,13 @@ class Stop:
         """The first Ctrl-C or SIGTERM within asks the loop to stop after the step at hand; a second one stops at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
+            if self.ranks.is_lost():
+                raise KeyboardInterrupt(signal.Signals(number).name)
+            if self.asked and self.ranks.world > 1 and time.monotonic() - self._since < ONE_PRESS_S:
+                return
             if self.asked:
-                raise KeyboardInterrupt
-            self.asked = True
+                raise KeyboardInterrupt(signal.Signals(number).name)
+            self.asked, self._since = True, time.monotonic()
             self.note("stopping after this step; press Ctrl-C again to stop at once and lose it.")
 
         def save(number: int, frame: FrameType | None) -> None:

@@ -184,7 +184,19 @@ def open_parts(
     diagnostics = Diagnostics(config, learner, asker, recorder, clock)
     spent = Spent(parameters=store.num_parameters)
     saver = Saver(
-        config, run, ranks, reporter, supply, tokenizer, learner, copies, objective, diagnostics, answers, spent, recorder
+        config,
+        run,
+        ranks,
+        reporter,
+        supply,
+        tokenizer,
+        learner,
+        copies,
+        objective,
+        diagnostics,
+        answers,
+        spent,
+        recorder,
     )
     return Collaborators(
         config=config,

@@ -16,6 +16,7 @@ from rlzoo.engine.sampling.choice import sampler_class
 from rlzoo.engine.supply import Supply
 from rlzoo.errors import UnmetNeed
 from rlzoo.objective import Objective, checked_needs
+from rlzoo.placement import RankPlace, here
 from rlzoo.types import Needs, weights_label
 
 
@@ -37,16 +38,18 @@ class Plan:
     """Of programs that the policy writes; None if the data ask for none."""
     extra: tuple[str, ...]
     """What the objective's first step asks for beyond sampling and updating, in words."""
+    ranks: tuple[RankPlace, ...] = ()
+    """Where each process of the run computes."""
 
 
-def make_plan(config: RunConfig, objective: Objective[Any], supply: Supply) -> Plan:
-    """The plan of `config`. Raises UnmetNeed where the run cannot supply what the objective needs."""
+def make_plan(config: RunConfig, objective: Objective[Any], supply: Supply, ranks: tuple[RankPlace, ...] = ()) -> Plan:
+    """The plan of `config`, carried out by `ranks` or by this process alone. Raises UnmetNeed where the run cannot supply what the objective needs."""
     domains = tuple(dict.fromkeys(domain for source in supply.training for domain in source.domains))
     needs = checked_needs(objective, 1)
     check_needs(config, objective, needs, domains, supply.training)
     filters_of(config.data)
     locate(config.model.path)
-    pick_device(config.model)
+    device = pick_device(config.model)
     check_holding(config.learner)
     sampler = sampler_class(config.sampling.backend)
     sampler.fit(config)
@@ -64,6 +67,7 @@ def make_plan(config: RunConfig, objective: Objective[Any], supply: Supply) -> P
         limits=config.budget.limits(),
         sandbox=find_isolation(config.verifier, supply.every),
         extra=tuple(_extras(needs)),
+        ranks=ranks or (here(str(device)),),
     )
 
 

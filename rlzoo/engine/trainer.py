@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,15 +15,17 @@ from rlzoo.data.source import descriptions
 from rlzoo.engine import provenance
 from rlzoo.engine.budget import passes_a_point
 from rlzoo.engine.clock import Stop
+from rlzoo.engine.ending import Ending
 from rlzoo.engine.evaluator import EvalSplit
+from rlzoo.engine.model.loading import pick_device
 from rlzoo.engine.opening import Collaborators, open_folder, open_parts
 from rlzoo.engine.plan import make_plan
 from rlzoo.engine.ranks import join_ranks
 from rlzoo.engine.reporting import LastStage, Reporter, Silent
 from rlzoo.engine.step import Step
 from rlzoo.engine.supply import build_supply
-from rlzoo.mishaps import machine_fault
 from rlzoo.objective import checked_credit
+from rlzoo.placement import resuming
 from rlzoo.runs.evaluation import Evaluation
 from rlzoo.runs.folder import RunDir
 from rlzoo.runs.lock import FolderLock
@@ -47,43 +49,35 @@ def train(
 
     Raises RlzooError: UsageError before anything is loaded or written, RunError later; status.json then says `failed`.
     """
-    ranks = join_ranks()
-    reporter = LastStage((reporter if ranks.first else None) or Silent())
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     run = RunDir(Path(out))
-    objective = registry.build_objective(config.objective)
-    supply = build_supply(config)
-    plan = make_plan(config, objective, supply)
-    with ExitStack() as stack:
-        stack.enter_context(terminated_like_ctrl_c())
-        lock = stack.enter_context(FolderLock(run.path))
-        ranks.decide(lambda: open_folder(run, config, lock, resume=resume, overwrite=overwrite))
+    ranks = join_ranks(lambda: pick_device(config.model))
+    reporter = LastStage((reporter if ranks.first else None) or Silent())
+    with ExitStack() as signals, ExitStack() as stack:
+        signals.enter_context(terminated_like_ctrl_c())
+        ending = Ending(run, config, ranks, reporter, signals)
         try:
+            if config.threads is not None:
+                torch.set_num_threads(config.threads)
+            objective = registry.build_objective(config.objective)
+            supply = build_supply(config)
+            plan = make_plan(config, objective, supply, ranks.places)
+            lock = stack.enter_context(FolderLock(run.path))
+            ranks.decide(lambda: open_folder(run, config, lock, resume=resume, overwrite=overwrite))
+            ending.ours = True
             if lock.impossible:
                 reporter.warn(f"{run.path} lies where files cannot be locked: see that nothing else trains this run.")
             reporter.plan(plan)
             for line in descriptions(supply.every):
                 reporter.note(line)
             parts = open_parts(config, run, plan, supply, objective, ranks, reporter, stack)
-            return Trainer(parts).run(resume=resume)
-        except KeyboardInterrupt:  # a second one in a step, or one in an evaluation or while loading
-            if ranks.first:
-                step = max((int(line["step"]) for line in run.metrics()), default=0)
-                run.write_status("interrupted", step=step, reason="stopped at once by Ctrl-C", resume=_again(run))
-            raise
+            result = Trainer(parts).run(resume=resume)
+            ranks.leave(together=result.state != "done")
+            return result
         except BaseException as error:
-            fault = machine_fault(error, config, reporter.name)
-            if ranks.first:
-                with suppress(OSError):  # what failed may be the disk, and is said all the same
-                    run.write_status("failed", reason=str(fault or error) or type(error).__name__, resume=_again(run))
-            if fault is not None:
-                raise fault from error
-            raise
-
-
-def _again(run: RunDir) -> str:
-    return f"rlzoo train --resume --out {run.path}"
+            ended = ending.of(error)
+            if ended is error:
+                raise
+            raise ended from error
 
 
 class Trainer:
@@ -93,7 +87,7 @@ class Trainer:
         self.parts = parts
         self.config = parts.config
         self.spent = parts.spent
-        self.stop = Stop(parts.reporter.note)
+        self.stop = Stop(parts.reporter.note, parts.ranks)
 
     def run(self, *, resume: bool) -> RunResult:
         """Step until the budget is spent. Evaluations cost no budget."""
@@ -218,7 +212,7 @@ class Trainer:
     def _end(self, state: Literal["done", "interrupted"], reason: str) -> RunResult:
         run = self.parts.run
         self.parts.saver.save()
-        more = {} if state == "done" else {"resume": _again(run)}
+        more = {} if state == "done" else {"resume": resuming(run.path)}
         if self.parts.ranks.first:
             run.write_status(state, self.parts.recorder.standing(), step=self.spent.steps, reason=reason, **more)
         return RunResult(state=state, step=self.spent.steps, out=run.path, reason=reason)

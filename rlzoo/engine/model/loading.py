@@ -19,6 +19,7 @@ from rlzoo.engine.model.weights.replicated import MakeOptimizer, Replicated
 from rlzoo.engine.ranks import Ranks
 from rlzoo.errors import ModelError, RlzooError, UnfitModel
 from rlzoo.mishaps import machine_fault
+from rlzoo.placement import placement
 
 
 def locate(path: str) -> str:
@@ -46,11 +47,24 @@ def locate(path: str) -> str:
 
 
 def pick_device(config: ModelConfig) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.device == "cuda" and not torch.cuda.is_available():
+    """Of several ranks, each has the device of its number on its machine; or the only one it is shown."""
+    if config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
         raise UnfitModel("model.device is 'cuda', but torch sees no CUDA device. Set it to 'auto' or 'cpu'.")
-    return torch.device(config.device)
+    mine = placement()
+    return torch.device("cuda") if mine.world == 1 else _own_device(mine.local_rank, torch.cuda.device_count())
+
+
+def _own_device(local_rank: int, devices: int) -> torch.device:
+    if devices == 1:  # whether it is shown to this rank alone is found out where ranks meet
+        return torch.device("cuda", 0)
+    if local_rank >= devices:
+        raise UnfitModel(
+            f"it would compute on cuda:{local_rank}, but its machine has {devices} CUDA devices, and ranks do not share one. "
+            f"Start at most {devices} ranks there (--nproc, --nproc-per-node), or set model.device=cpu."
+        )
+    return torch.device("cuda", local_rank)
 
 
 def load_tokenizer(path: str) -> Any:

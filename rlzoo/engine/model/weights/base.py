@@ -75,11 +75,6 @@ class WeightStore(Protocol):
         """
         ...
 
-    def full(self) -> Iterator[tuple[str, Tensor]]:
-        """Every weight, one at a time, as it is computed with and by all the names it goes by in the model, a tied output layer's
-        too: for samplers that live elsewhere. All ranks go through it to its end."""
-        ...
-
     def exact(self) -> Iterator[tuple[str, Tensor]]:
         """Every weight once, unrounded, by its name in the policy. All ranks go through it to its end."""
         ...

@@ -117,10 +117,6 @@ class Replicated:
     def whole(self, *, host: bool = False) -> AbstractContextManager[Policy]:
         return nullcontext(self.policy)  # as it lies: `save_pretrained` reads it from any device
 
-    def full(self) -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in self.policy.model.state_dict().items():
-            yield name, tensor.detach()
-
     def exact(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self.policy.named_parameters():
             yield name, self.masters.get(name, parameter).detach()

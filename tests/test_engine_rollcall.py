@@ -1,0 +1,133 @@
+"""Ranks that hear of each other's end: lines within one process, held against ends that are told, silent, regular or not theirs."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, Store
+
+from rlzoo.engine import rollcall
+from rlzoo.engine.ranks import Ranks, of_a_collective
+from rlzoo.engine.rollcall import Loss, RollCall
+from rlzoo.placement import here
+
+Lines = list[RollCall]
+
+
+@pytest.fixture
+def store() -> Store:
+    return HashStore()
+
+
+@pytest.fixture
+def three(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    monkeypatch.setattr(rollcall, "NOTICE_S", 1e6)  # nobody is ended here
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    lines = [RollCall(rank, store, [here("cpu")] * 3) for rank in range(3)]
+    for _ in range(100):  # the first has taken both
+        if len(lines[0]._lines) == 2:
+            break
+        time.sleep(0.05)
+    yield lines
+    for line in lines:
+        line.leave()
+
+
+def die(roll: RollCall) -> None:
+    """As the kernel does when a process is gone."""
+    for line in list(roll._lines):
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_rank_that_is_killed_is_heard_of_by_all(three: Lines) -> None:
+    die(three[1])
+    for rank in (0, 2):
+        assert three[rank].wait(5) == Loss(rank=1, kind="silent")
+
+
+def test_a_rank_that_fails_says_why_to_all(three: Lines) -> None:
+    three[2].tell("failed", "memory ran out", 1)
+    for rank in (0, 1):
+        assert three[rank].wait(5) == Loss(rank=2, kind="failed", cause="memory ran out", code=1)
+    die(three[2])
+    die(three[1])
+    assert three[0].wait(0) == Loss(rank=2, kind="failed", cause="memory ran out", code=1), "the first end is the cause"
+
+
+def test_without_the_first_rank_the_others_hear_that(three: Lines) -> None:
+    die(three[0])
+    for rank in (1, 2):
+        assert three[rank].wait(5) == Loss(rank=0, kind="silent")
+        assert three[rank].ended.wait(5)
+
+
+def test_whoever_has_done_its_part_may_go(three: Lines) -> None:
+    for roll in three[1:]:
+        roll.leave()
+        die(roll)
+    assert three[0].wait(0.5) is None
+    three[0].leave()
+    assert three[1].lost is None
+
+
+def test_a_stranger_is_hung_up_on_and_nothing_is_lost(three: Lines, store: Store) -> None:
+    at = json.loads(store.get("roll"))
+    for text in (b'{"token": "guessed", "rank": 1}\n', b"GET / HTTP/1.1\n", b'{"lost": {}}\n'):
+        with socket.create_connection(("127.0.0.1", at["port"]), timeout=5) as stranger:
+            stranger.sendall(text)
+            assert stranger.recv(10) == b""
+    assert three[0].wait(0.2) is None
+
+
+def test_a_rank_that_is_stuck_is_cut_off_with_its_last_words() -> None:
+    script = """
+import signal, socket, time
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, Store
+from rlzoo.engine import rollcall
+from rlzoo.placement import here
+rollcall.NOTICE_S = rollcall.LAST_S = 0.2
+signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+store = HashStore()
+first, second = (rollcall.RollCall(rank, store, [here("cpu")] * 2) for rank in range(2))
+first.stuck = lambda loss: print("stuck", loss.rank, flush=True)
+second.ending.set()
+while not first._lines:
+    time.sleep(0.01)
+for line in second._lines:
+    line.shutdown(socket.SHUT_RDWR)
+time.sleep(100)
+"""
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stdout) == (1, "asked\nstuck 1\n"), done.stderr
+    assert time.monotonic() - started < 90
+
+
+def test_errors_of_collectives_are_told_from_a_ranks_own() -> None:
+    closed = "[/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:39282"
+    assert of_a_collective(RuntimeError(closed))
+    assert of_a_collective(dist.DistBackendError("NCCL communicator was aborted"))
+    outer = ValueError("in a hook")
+    outer.__cause__ = RuntimeError(closed)
+    assert of_a_collective(outer)
+    assert not of_a_collective(RuntimeError("CUDA out of memory"))
+    assert not of_a_collective(MemoryError())
+
+
+def test_an_error_of_its_own_is_no_consequence_of_another_ranks_end(three: Lines) -> None:
+    ranks = Ranks(0, 3, three[0])
+    assert Ranks().loss_behind(KeyboardInterrupt()) is None
+    die(three[1])
+    three[0].wait(5)
+    assert ranks.is_lost()
+    assert ranks.loss_behind(MemoryError()) is None
+    assert ranks.loss_behind(RuntimeError("gloo: closed")) == Loss(rank=1, kind="silent")
+    assert ranks.loss_behind(KeyboardInterrupt("SIGTERM")) == Loss(rank=1, kind="silent")
