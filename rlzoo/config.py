@@ -26,10 +26,23 @@ class ModelConfig(Settings):
     float64 is for tests of exactness."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA if there is a device, else CPU."""
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    """How attention is computed. auto: FlashAttention on CUDA in bfloat16 where flash-attn is installed, else as transformers chooses."""
     template: dict[str, Any] = Field(default_factory=dict)
     """What the tokenizer's chat template is told beside the messages: `{enable_thinking: false}`, where it knows of that."""
     jitter: float = Field(0.0, ge=0)
     """Standard deviation of seeded noise added to every initial weight; 0 = none. For measuring how long paired runs stay paired."""
+
+
+class LoraConfig(Settings):
+    """Low-rank adapters over weights that stay as they are (arXiv:2106.09685); they alone are trained. Dropout is always 0."""
+
+    rank: int = Field(0, ge=0)
+    """Inner size of each adapter; 0 = none, all weights are trained. Needs `rlzoo[lora]`."""
+    alpha: float = Field(32.0, gt=0)
+    """An adapter's product is multiplied by alpha / rank."""
+    targets: tuple[str, ...] = ()
+    """Names of linear layers, or the ends of them: `q_proj`, `self_attn.o_proj`. Empty = all but the output layer."""
 
 
 class SourceConfig(Settings):
@@ -111,6 +124,9 @@ class LearnerConfig(Settings):
     """Optimizer updates a rollout step; each takes whole groups, stratified by domain."""
     tokens_per_microbatch: int = Field(8192, ge=1)
     """Padded tokens (prompt and response) a forward pass; bounds activations, changes no gradient beyond rounding."""
+    packing: bool = False
+    """Lay the rows of a pass end to end instead of padding each to the longest: no gradient changes beyond rounding, and
+    `tokens_per_microbatch` counts real tokens. Refused where a model's attention would not keep rows apart."""
     lr: float = Field(1e-4, ge=0, le=1)
     """AdamW's peak learning rate; 0 leaves the weights as they are."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -288,7 +304,8 @@ class BudgetConfig(Settings):
     train_tokens: int | None = Field(None, ge=1)
     """Tokens through forward and backward."""
     flops: float | None = Field(None, gt=0)
-    """Floating-point operations of sampling, scoring and training: 2 x parameters a token forward, 6 x a trained token."""
+    """Floating-point operations of sampling, scoring and training: 2 x parameters a token forward, 6 x a trained token (4 x those
+    below adapters)."""
     device_seconds: float | None = Field(None, gt=0)
     """Seconds of training, evaluation not counted, times ranks."""
 
@@ -308,6 +325,7 @@ class RunConfig(Settings):
     objective: SerializeAsAny[ObjectiveConfig]
     """Which objective, with its own settings."""
     model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
     data: DataConfig
     sampling: SamplingConfig = SamplingConfig()
     learner: LearnerConfig = LearnerConfig()
@@ -343,6 +361,11 @@ class RunConfig(Settings):
             raise ValueError(
                 f"sampling.prompts_per_step is {prompts} and learner.updates_per_step is {updates}, but an update takes whole groups "
                 f"and all updates of a step are of one size. Use a multiple of {updates} prompts, for example {-(-prompts // updates) * updates}."
+            )
+        if self.lora.rank and self.model.jitter:
+            raise ValueError(
+                f"lora.rank is {self.lora.rank} and model.jitter is {self.model.jitter:g}: an adapter is saved for the model at model.path, and would "
+                "be loaded over weights without the noise. Set one of them to 0."
             )
         if self.learner.old_logps == "sampler" and (self.sampling.top_p < 1 or self.sampling.top_k):
             raise ValueError(

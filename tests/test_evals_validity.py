@@ -109,7 +109,8 @@ def test_provenance_that_differs_is_flagged(folder: Path, check: str, key: str, 
     [
         ("decoding", {"sampling": {"temperature": 0.7}}),
         ("decoding", {"eval": {"top_p": 0.9}}),
-        ("precision", {"model": {"dtype": "bfloat16"}}),
+        ("precision and adapters", {"model": {"dtype": "bfloat16"}}),
+        ("precision and adapters", {"lora": {"rank": 8}}),
         ("settings", {"learner": {"lr": 1.0}}),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from rlzoo.engine.model.policy import Policy
 from rlzoo.errors import CheckpointError
 from rlzoo.runs import durable, repair
 from rlzoo.runs.folder import RunDir
@@ -20,7 +21,7 @@ RECORDS = "trainer/records"
 
 
 def save(
-    run: RunDir, step: int, policy_model: Any, tokenizer: Any, state: Mapping[str, Any], known: Mapping[str, str]
+    run: RunDir, step: int, policy: Policy, tokenizer: Any, state: Mapping[str, Any], known: Mapping[str, str]
 ) -> dict[str, str]:
     """Write the checkpoint of `step`. It appears under its name only when every byte of it is on disk.
 
@@ -31,7 +32,7 @@ def save(
     shutil.rmtree(partial, ignore_errors=True)
     durable.make_folder(partial / "trainer")
     try:
-        policy_model.save_pretrained(partial)
+        policy.save(partial)
         tokenizer.save_pretrained(partial)
         torch.save(dict(state), partial / "trainer" / "state.pt")
         digests = repair.keep(run, partial / RECORDS, known)

@@ -28,7 +28,9 @@ from rlzoo.engine.learning.learner import Learner
 from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.heads import Heads
-from rlzoo.engine.model.loading import frozen_store, load_policy, load_tokenizer
+from rlzoo.engine.model.loading import frozen_store, load_adapted, load_policy, load_tokenizer
+from rlzoo.engine.model.suitability import check_packing
+from rlzoo.engine.model.weights.adapted import Adapted
 from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.plan import Plan
@@ -136,8 +138,11 @@ class Collaborators:
 
 
 def trained_store(config: RunConfig, ranks: Ranks) -> Replicated:
-    """The policy that `config` trains, with its optimizer. Its masters are read in full precision, whatever it computes in."""
+    """The policy that `config` trains, with its optimizer. Its masters are read in full precision, whatever it computes in;
+    adapters need none."""
     make = partial(adamw, settings=config.learner)
+    if config.lora.rank:
+        return Adapted(load_adapted(config), optimizer=make, ranks=ranks)
     dtype = getattr(torch, config.model.dtype)
     return Replicated(load_policy(config, masters=True), dtype=dtype, optimizer=make, ranks=ranks)
 
@@ -167,15 +172,18 @@ def open_parts(
     reporter.stage("load")
     pool = _judges(config, plan, supply.every, reporter, stack)
     store = trained_store(config, ranks)
+    if config.learner.packing:
+        with store.whole() as policy:
+            check_packing(policy, config.model.path)
     tokenizer = load_tokenizer(config.model.path)
     renderer = open_renderer(config, tokenizer, store, reporter)
     measure(config, renderer, asked_of(config, supply), reporter)
     sampler = open_sampler(config, tokenizer, store, stack)
     mixer = mixer_of(config, supply.training, renderer.fits)
-    copies = PolicyCopies(store, partial(frozen_store, config))
+    copies = PolicyCopies(store, store.initial if isinstance(store, Adapted) else partial(frozen_store, config))
     heads = Heads(objective, store.hidden, device=store.device, dtype=store.wide, seed=config.seed, ranks=ranks)
     budget = 2 * config.learner.tokens_per_microbatch
-    scorer = Scorer(copies, renderer, objective, heads, ranks, budget=budget)
+    scorer = Scorer(copies, renderer, objective, heads, ranks, budget=budget, packed=config.learner.packing)
     learner = Learner(config, ranks, scorer)
     clock = Clock(reporter, store.device)
     trackers = Trackers(config, run.path, active=ranks.first)
@@ -184,7 +192,7 @@ def open_parts(
     asker = Asker(sampler, renderer, pool, ranks)
     collector = Collector(config, objective, plan.domains, mixer, asker, scorer, recorder, clock)
     diagnostics = Diagnostics(config, learner, asker, recorder, clock)
-    spent = Spent(parameters=store.policy.num_parameters)
+    spent = Spent(parameters=store.policy.num_parameters, frozen=store.policy.num_frozen)
     saver = Saver(
         config, run, ranks, reporter, supply, tokenizer, learner, copies, objective, diagnostics, mixer, spent
     )

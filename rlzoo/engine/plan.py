@@ -10,7 +10,7 @@ from rlzoo.config import EMBEDDED, RunConfig
 from rlzoo.data.filters import filters_of
 from rlzoo.data.source import ProblemSource
 from rlzoo.engine.isolation import Isolation, find_isolation
-from rlzoo.engine.model.loading import architecture_of, locate, pick_device
+from rlzoo.engine.model.loading import architecture_of, check_lora, flash_attention, locate, pick_device
 from rlzoo.engine.sampling.choice import sampler_class
 from rlzoo.engine.supply import Supply
 from rlzoo.errors import UnmetNeed
@@ -46,6 +46,8 @@ def make_plan(config: RunConfig, objective: Objective[Any], supply: Supply) -> P
     filters_of(config.data)
     locate(config.model.path)
     pick_device(config.model)
+    check_lora(config)
+    flash_attention(config.model)
     sampler = sampler_class(config.sampling.backend)
     if config.model.path not in EMBEDDED:  # those are known, and a plan is made at once
         sampler.check(architecture_of(config.model.path), config.model.path)

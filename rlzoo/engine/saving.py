@@ -14,7 +14,7 @@ from rlzoo.engine.budget import Spent
 from rlzoo.engine.diagnostics import Diagnostics
 from rlzoo.engine.learning.learner import Learner
 from rlzoo.engine.model.copies import PolicyCopies
-from rlzoo.engine.model.loading import load_policy
+from rlzoo.engine.model.loading import reload
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.reporting import Reporter
@@ -66,9 +66,7 @@ class Saver:
         self.saved = self.spent.steps
 
     def _write(self, policy: Policy, state: Mapping[str, Any]) -> None:
-        self.digests = checkpoint.save(
-            self.run, self.spent.steps, policy.model, self.tokenizer, state, known=self.digests
-        )
+        self.digests = checkpoint.save(self.run, self.spent.steps, policy, self.tokenizer, state, known=self.digests)
         keep = self.best[1] if self.best and self.config.checkpoint.keep_best else None
         checkpoint.prune(self.run, self.config.checkpoint.keep_last, keep)
         self.run.write_status("running", step=self.spent.steps)
@@ -105,7 +103,7 @@ class Saver:
                 "Restore the data, or start a new run in another folder."
             )
         with self.learner.store.whole() as policy:
-            policy.load_state_dict(load_policy(self.config, path=str(folder)).state_dict())
+            reload(policy, self.config, folder)
         self.learner.load_state_dict(state["learner"])
         self.copies.load_state_dict(state["copies"])
         self.objective.load_state_dict(state["objective"])

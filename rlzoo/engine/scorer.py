@@ -38,14 +38,16 @@ class Scorer:
         ranks: Ranks,
         *,
         budget: int,
+        packed: bool = False,
     ) -> None:
-        """`budget`: padded tokens of one forward pass."""
+        """`budget`: tokens of one forward pass, padding included unless rows are `packed`."""
         self.copies = copies
         self.renderer = renderer
         self.objective = objective
         self.heads = heads
         self.ranks = ranks
         self.budget = budget
+        self.packed = packed
 
     def asks_for_all(self, needs: Needs) -> bool:
         """Whether a pass over all rows with the present weights has to be made."""
@@ -67,7 +69,16 @@ class Scorer:
         width = sequences.width if width is None else width
 
         def own(rows: Sequences) -> Scores:
-            return score(weights, rows, width=width, budget=self.budget, pooling=pooling, logps=logps, heads=heads)
+            return score(
+                weights,
+                rows,
+                width=width,
+                budget=self.budget,
+                packed=self.packed,
+                pooling=pooling,
+                logps=logps,
+                heads=heads,
+            )
 
         if self.ranks.world == 1:
             return own(sequences)

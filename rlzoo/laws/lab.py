@@ -26,11 +26,13 @@ from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.learning.update import build_update
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.heads import Heads
+from rlzoo.engine.model.lora import AdaptedPolicy
 from rlzoo.engine.model.passes import score
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.rendering import Renderer
 from rlzoo.engine.model.room import PromptLimit
 from rlzoo.engine.model.sequences import sequences_of
+from rlzoo.engine.model.weights.adapted import Adapted
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.scorer import Scorer
@@ -183,9 +185,14 @@ class Bench:
             self.config = toy_config(objective, **changes)
             self.objective = registry.build_objective(self.config.objective)
         self.policy = policy or toy_policy(seed, dtype=dtype, logit_elements=logit_elements)
+        self.policy.packing = self.config.learner.packing
         self.ranks = ranks or Ranks()
         make = partial(adamw, settings=self.config.learner)
-        self.store = Replicated(self.policy, optimizer=make, ranks=self.ranks)
+        self.store = (
+            Adapted(self.policy, optimizer=make, ranks=self.ranks)
+            if isinstance(self.policy, AdaptedPolicy)
+            else Replicated(self.policy, optimizer=make, ranks=self.ranks)
+        )
         self.heads = Heads(
             self.objective,
             self.store.hidden,
@@ -194,9 +201,14 @@ class Bench:
             seed=self.config.seed,
             ranks=self.ranks,
         )
-        copies = PolicyCopies(self.store, lambda: frozen(toy_policy(seed, dtype=dtype)))
+        initial = (
+            self.store.initial if isinstance(self.store, Adapted) else lambda: frozen(toy_policy(seed, dtype=dtype))
+        )
+        copies = PolicyCopies(self.store, initial)
         self.renderer = Renderer(toy_tokenizer(), PromptLimit(tokens=128))
-        self.scorer = Scorer(copies, self.renderer, self.objective, self.heads, self.ranks, budget=256)
+        self.scorer = Scorer(
+            copies, self.renderer, self.objective, self.heads, self.ranks, budget=256, packed=self.policy.packing
+        )
         self.learner = Learner(self.config, self.ranks, self.scorer)
 
     @property
