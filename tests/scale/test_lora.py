@@ -21,8 +21,8 @@ from rlzoo.config import LoraConfig, RunConfig
 from rlzoo.engine.budget import Spent
 from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.model.copies import PolicyCopies
-from rlzoo.engine.model.loading import adapted, load_adapted, load_policy, weights_hash
-from rlzoo.engine.model.lora import AdaptedPolicy, chosen
+from rlzoo.engine.model.loading import load_adapted, load_policy, weights_hash
+from rlzoo.engine.model.lora import AdaptedPolicy, adapted, chosen
 from rlzoo.engine.model.passes import score
 from rlzoo.engine.model.sequences import Sequences, sequences_of
 from rlzoo.engine.model.weights.adapted import Adapted
@@ -100,6 +100,7 @@ def test_their_gradient_is_what_the_chain_rule_makes_of_the_whole_one() -> None:
         bench.learner.backward(bench.update(step).update, step.needs, step.costs)
     for name, layer in policy._layers().items():
         dense = whole.store.named[f"model.{name}.weight"].grad
+        assert dense is not None
         A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         assert relative_difference(B.grad, 2 * dense @ A.T) < 1e-10
         assert relative_difference(A.grad, 2 * B.T @ dense) < 1e-10
@@ -113,7 +114,8 @@ def test_every_objective_trains_them_and_nothing_else(section: Any) -> None:
     policy = toy_adapted()
     before = {name: weight.clone() for name, weight in policy.plain().items()}
     bench = Bench(section, policy=policy, learner={"tokens_per_microbatch": 40, "lr": 1e-2})
-    start = logps(bench.store)
+    store: Any = bench.store
+    start = logps(store)
     for number in (1, 2, 3):
         bench.learner.learn(bench.step(GROUPS, number), 0.0)
         bench.scorer.copies.after_step(number)
@@ -122,7 +124,7 @@ def test_every_objective_trains_them_and_nothing_else(section: Any) -> None:
     assert {id(p) for group in bench.store.optimizer.param_groups for p in group["params"]} == {
         id(p) for p in policy.adapters.values()
     }
-    assert torch.equal(logps(bench.store.initial()), start)
+    assert torch.equal(logps(store.initial()), start)
 
 
 @pytest.mark.parametrize("section", OBJECTIVES, ids=str)
@@ -140,7 +142,7 @@ def test_copies_hold_adapters_alone() -> None:
     store = Adapted(toy_adapted())
     copies = PolicyCopies(store, store.initial)
     kinds = (Ema(0.25), Snapshot(2), Previous(), Initial())
-    held = {kind: copies.get(kind) for kind in kinds}
+    held: dict[Any, Any] = {kind: copies.get(kind) for kind in kinds}
     zero = {name: t.detach().clone() for name, t in store.adapters().items()}
     stirred(store.policy, 0.1)
     copies.after_step(1)
@@ -159,7 +161,8 @@ def test_copies_hold_adapters_alone() -> None:
     assert {sum(t.numel() for t in kept["adapters"].values()) for kept in state.values()} == {size}
     again = PolicyCopies(store, store.initial)
     again.load_state_dict(state)
-    assert torch.equal(again.get(Ema(0.25)).adapters()[name], held[Ema(0.25)].adapters()[name])
+    average: Any = again.get(Ema(0.25))
+    assert torch.equal(average.adapters()[name], held[Ema(0.25)].adapters()[name])
 
 
 def test_parameters_and_operations_are_counted() -> None:

@@ -126,4 +126,5 @@ def _place(sequences: Sequences, spots: Sequence[tuple[int, int]], device: torch
     columns_K = torch.arange(len(rows_K)) - torch.repeat_interleave(counts_B.cumsum(0) - counts_B, counts_B)
     lines_K, places_K = lines_B[rows_K], (offsets_B + starts_B)[rows_K] + columns_K
     made = (ids_LS, rows_K, lines_K, columns_K, places_K, ids_LS[lines_K, places_K], counts_B)
-    return Padded(*(t.to(device, non_blocking=True) for t in made), more={})
+    ids_LS, rows_K, lines_K, columns_K, places_K, targets_K, counts_B = (t.to(device, non_blocking=True) for t in made)
+    return Padded(ids_LS, rows_K, lines_K, columns_K, places_K, targets_K, counts_B, {})
