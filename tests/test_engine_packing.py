@@ -5,6 +5,7 @@ What this does not show: FlashAttention, which takes all rows in one line and ne
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,28 @@ from rlzoo.engine.model.sequences import Sequences, pack
 from rlzoo.engine.model.suitability import check_packing, packing_gap
 from rlzoo.engine.trainer import train
 from rlzoo.errors import UnfitModel
-from rlzoo.laws.lab import Bench, relative_difference, toy_groups, toy_policy
+from rlzoo.laws.lab import Bench, relative_difference, toy_groups, toy_policy, with_logps
 from rlzoo.runs.folder import RunDir
-from rlzoo.types import Pooling
+from rlzoo.types import Group, Pooling
 from tests import architectures
 from tests.support import final_weights, small_config
 
-GROUPS = toy_groups(policy=toy_policy())
+
+def ragged() -> list[Group]:
+    """The laboratory's groups, every other one behind a prompt of four times the length, so that short rows fill long lines."""
+    return with_logps(
+        [
+            replace(
+                group,
+                rollouts=tuple(replace(r, prompt_tokens=r.prompt_tokens * (1 + 3 * (i % 2))) for r in group.rollouts),
+            )
+            for i, group in enumerate(toy_groups())
+        ],
+        toy_policy(),
+    )
+
+
+GROUPS = ragged()
 
 
 def test_rows_are_laid_into_lines_as_long_as_the_longest() -> None:
@@ -72,7 +88,7 @@ def test_gradients_are_those_of_padded_rows(section: Any) -> None:
     """Embeddings, heads, divergences and signals included."""
     vectors, lines = [], []
     for packing in (False, True):
-        bench = Bench(section, learner={"packing": packing, "tokens_per_microbatch": 120})
+        bench = Bench(section, learner={"packing": packing, "tokens_per_microbatch": 4096})
         seen: list[tuple[int, ...]] = []
         bench.policy.model.register_forward_pre_hook(
             lambda module, args, given, seen=seen: seen.append(tuple(given["input_ids"].shape)), with_kwargs=True
