@@ -19,6 +19,8 @@ LARGE = 3e9
 """Parameters from which a GPU gets smaller passes."""
 BYTES_A_PARAMETER = 16
 """Of float32 weights, gradients and AdamW's two averages, or of the same with a copy in bfloat16."""
+FROZEN_BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
+"""Of weights below adapters, by `model.dtype`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +87,15 @@ def tell(chosen: RecipeChoice, config: RunConfig) -> None:
     ratio = "" if low is None or high is None else f", ratios clipped to [{1 - low:g}, {1 + high:g}]"
     memory = ""
     if chosen.parameters is not None:
-        memory = f" Weights, gradients and AdamW take about {chosen.parameters * BYTES_A_PARAMETER / 2**30:.2g} GiB."
+        bytes_each, what = (
+            (FROZEN_BYTES[config.model.dtype], "Frozen weights")
+            if config.lora.rank
+            else (BYTES_A_PARAMETER, "Weights, gradients and AdamW")
+        )
+        memory = f" {what} take about {chosen.parameters * bytes_each / 2**30:.2g} GiB."
+    trained = f"adapters of rank {config.lora.rank}" if config.lora.rank else "float32 weights"
     plain.say(
-        f"recipe {chosen.recipe}, since {chosen.why}: lr {learner.lr:g}, float32 weights computing in {config.model.dtype}, "
+        f"recipe {chosen.recipe}, since {chosen.why}: lr {learner.lr:g}, {trained} computing in {config.model.dtype}, "
         f"{sampling.prompts_per_step} prompts × {sampling.group_size} rollouts a step, responses up to {sampling.max_response} tokens{ratio}.{memory} "
         "--recipe NAME starts from other settings, --set changes one.",
         label="note",

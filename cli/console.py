@@ -153,7 +153,9 @@ def plan_lines(plan: Plan, config: RunConfig, out: Path | None) -> list[tuple[st
         (
             "learning",
             f"{plan.updates_per_step} {updates} a step of {plan.prompts_per_update} prompts ({plan.rollouts_per_update} rollouts), "
-            f"lr {learner.lr:g}, micro-batches of {human(learner.tokens_per_microbatch)} tokens",
+            f"lr {learner.lr:g}, micro-batches of {human(learner.tokens_per_microbatch)} tokens"
+            + (" laid end to end" if learner.packing else "")
+            + (f", adapters of rank {config.lora.rank}" if config.lora.rank else ""),
         ),
         ("asks for", "; ".join(plan.extra) or "nothing beyond sampling and updating"),
         ("ends at", " or ".join(f"{amount(axis, limit)}" for axis, limit in plan.limits.items())),

@@ -21,7 +21,7 @@ from rlzoo.placement import RankPlace
 from rlzoo.signals import handled
 
 if TYPE_CHECKING:
-    from rlzoo.config import ModelConfig
+    from rlzoo.training_config import ModelConfig
 
 ENDING_S = 8
 """Seconds that ranks have to end by themselves after one has failed; they take fewer."""

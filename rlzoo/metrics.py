@@ -83,7 +83,11 @@ GLOSSARY: tuple[Metric, ...] = (
     Metric(
         "cost/extra_tokens", "tokens", "tokens through passes that only the objective or diagnostics asked for, so far"
     ),
-    Metric("cost/flops", "FLOP", "operations so far: 2 x parameters a token forward, 6 x a token trained"),
+    Metric(
+        "cost/flops",
+        "FLOP",
+        "operations so far: 2 x parameters a token forward, 6 x a token trained (4 x those below adapters)",
+    ),
     Metric("head/<head>", "-", "gradient norm of an objective's own head, mean over updates"),
     Metric(
         "time/<stage>",

@@ -16,12 +16,12 @@ import torch
 
 from rlzoo import placement
 from rlzoo.cli import accelerated, launching, main
-from rlzoo.config import ModelConfig
 from rlzoo.engine.joining import _check_shared
 from rlzoo.engine.model.loading import _own_device
 from rlzoo.errors import UnfitModel, UsageError
 from rlzoo.placement import RankPlace, in_words
 from rlzoo.runs.folder import RunDir
+from rlzoo.training_config import ModelConfig
 from tests.support import small_config
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", placement.NPROC)

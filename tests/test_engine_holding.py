@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from rlzoo import configure
-from rlzoo.config import LearnerConfig
 from rlzoo.engine.extending import goes_on
 from rlzoo.engine.model.weights import holding
 from rlzoo.engine.model.weights.holding import check_holding, recompute_layers, remarks
@@ -19,6 +18,7 @@ from rlzoo.engine.ranks import Ranks
 from rlzoo.errors import ConfigError
 from rlzoo.laws.lab import Bench, relative_difference, toy_groups, toy_policy
 from rlzoo.runs.folder import RunDir
+from rlzoo.training_config import LearnerConfig
 from tests.support import small_config
 
 GROUPS = toy_groups(policy=toy_policy())

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from rlzoo.config import LearnerConfig
 from rlzoo.engine.learning.optimizer import adamw, learning_rate
+from rlzoo.training_config import LearnerConfig
 
 
 def test_weight_decay_spares_norms_and_biases():

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from rlzoo.config import LearnerConfig, MismatchConfig
 from rlzoo.engine.learning.micro import corrected
 from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.learning.tally import Tally, Totals, record_mismatch, record_ratios, summary
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.ranks import Ranks
 from rlzoo.laws.lab import Bench, toy_groups, toy_policy
+from rlzoo.training_config import LearnerConfig, MismatchConfig
 from rlzoo.types import Credit, Term
 
 GROUPS = toy_groups(policy=toy_policy())

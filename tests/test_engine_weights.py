@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rlzoo.config import LearnerConfig
 from rlzoo.engine.learning.micro import Micro
 from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.learning.tally import Tally
@@ -23,6 +22,7 @@ from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.trainer import train
 from rlzoo.laws.lab import Bench, toy_groups, toy_policy
 from rlzoo.runs.folder import RunDir
+from rlzoo.training_config import LearnerConfig
 from tests.support import small_config
 
 ROWS = Sequences([(3, 4, 5), (6,)], [(7, 8, 1), (9, 10, 11, 1)])

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from rlzoo.config import LearnerConfig, MismatchConfig, PassRateConfig, RewardConfig
+from rlzoo.config import PassRateConfig, RewardConfig
 from rlzoo.data.filters import Course, PassRate, ladder
 from rlzoo.engine.learning.batch import build_batch
 from rlzoo.engine.reward import shaped, shaping_parts
 from rlzoo.laws.lab import DOMAINS, toy_config
+from rlzoo.training_config import LearnerConfig, MismatchConfig
 from rlzoo.types import Group, Problem, Rollout, Verdict
 
 PROBLEM = Problem(id="p", domain="maths", messages=({"role": "user", "content": "?"},), verifier="maths", answer="4")

@@ -26,7 +26,7 @@ def examine(
         *(shared(grid, check, keys) for check, keys in SHARED),
         one_code(grid),
         same_setting(grid, "decoding", lambda key: key.startswith(DECODING)),
-        same_setting(grid, "precision", lambda key: key == "model.dtype"),
+        same_setting(grid, "precision and adapters", lambda key: key == "model.dtype" or key.startswith("lora.")),
         suites(grid),
         starts(grid),
         final_checkpoint(grid),

@@ -16,12 +16,15 @@ class Spent(Costs):
     steps: int = 0
     device_seconds: float = 0.0
     parameters: int = 0
+    frozen: int = 0
+    """Those of the parameters that are not trained, and so have no gradient of their own."""
 
     @property
     def flops(self) -> float:
-        """2 x parameters a token forward, 6 x a token trained; attention's own products are not counted."""
+        """2 x parameters a token forward, 6 x a token trained (4 x those below adapters); attention's own products are not counted."""
         forward = self.gen_tokens + self.prefill_tokens + self.scoring_tokens + self.extra_tokens
-        return float(self.parameters) * (2.0 * forward + 6.0 * self.train_tokens)
+        saved = 2.0 * self.frozen * self.train_tokens
+        return float(self.parameters) * (2.0 * forward + 6.0 * self.train_tokens) - saved
 
     def progress(self, budget: BudgetConfig, now: Costs | None = None) -> float:
         """The largest share of any limit that is spent, the costs of the step at hand included; 1 or more ends the run."""

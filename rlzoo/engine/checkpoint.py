@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from rlzoo.engine.model.policy import Policy
 from rlzoo.errors import CheckpointError
 from rlzoo.runs import durable, repair
 from rlzoo.runs.folder import RunDir
@@ -22,7 +23,7 @@ RECORDS = "trainer/records"
 def save(
     run: RunDir,
     step: int,
-    policy_model: Any,
+    policy: Policy,
     tokenizer: Any,
     state: Mapping[str, Any],
     known: Mapping[str, str],
@@ -38,7 +39,7 @@ def save(
     shutil.rmtree(partial, ignore_errors=True)
     durable.make_folder(partial / "trainer")
     try:
-        policy_model.save_pretrained(partial)
+        policy.save(partial)
         tokenizer.save_pretrained(partial)
         torch.save(dict(state), partial / "trainer" / "state.pt")
         digests = repair.keep(run, partial / RECORDS, known, before)

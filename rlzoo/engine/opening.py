@@ -28,6 +28,8 @@ from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.heads import Heads
 from rlzoo.engine.model.loading import load_tokenizer, open_store
+from rlzoo.engine.model.suitability import check_packing
+from rlzoo.engine.model.weights.adapted import Adapted
 from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.model.weights.holding import remarks
 from rlzoo.engine.plan import Plan
@@ -165,14 +167,18 @@ def open_parts(
     for line in remarks(config.learner, ranks):
         reporter.note(line)
     store = trained_store(config, ranks)
+    if config.learner.packing:
+        with store.whole() as policy:
+            check_packing(policy, config.model.path)
     tokenizer = load_tokenizer(config.model.path)
     renderer = open_renderer(config, tokenizer, store, reporter)
     measure(config, renderer, asked_of(config, supply), reporter)
     sampler = open_sampler(config, tokenizer, store, stack, ranks=ranks, folder=run.path)
-    copies = PolicyCopies(store, partial(open_store, config, ranks, None))
+    initial = store.initial if isinstance(store, Adapted) else partial(open_store, config, ranks, None)
+    copies = PolicyCopies(store, initial)
     heads = Heads(objective, store.hidden, device=store.device, dtype=store.wide, seed=config.seed, ranks=ranks)
     budget = 2 * config.learner.tokens_per_microbatch
-    scorer = Scorer(copies, renderer, objective, heads, ranks, budget=budget)
+    scorer = Scorer(copies, renderer, objective, heads, ranks, budget=budget, packed=config.learner.packing)
     learner = Learner(config, ranks, scorer)
     clock = Clock(reporter, store.device)
     trackers = Trackers(config, run.path, active=ranks.first)
@@ -182,7 +188,7 @@ def open_parts(
     answers = Answers(config, mixer_of(config, supply.training, renderer.fits), asker, clock)
     collector = Collector(config, objective, plan.domains, answers, asker, scorer, recorder, clock)
     diagnostics = Diagnostics(config, learner, asker, recorder, clock)
-    spent = Spent(parameters=store.num_parameters)
+    spent = Spent(parameters=store.num_parameters, frozen=store.num_frozen)
     saver = Saver(
         config,
         run,

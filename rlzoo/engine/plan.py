@@ -10,7 +10,7 @@ from rlzoo.config import EMBEDDED, RunConfig
 from rlzoo.data.filters import filters_of
 from rlzoo.data.source import ProblemSource
 from rlzoo.engine.isolation import Isolation, find_isolation
-from rlzoo.engine.model.loading import architecture_of, locate, pick_device
+from rlzoo.engine.model.loading import architecture_of, check_lora, flash_attention, locate, pick_device
 from rlzoo.engine.model.weights.holding import check_holding
 from rlzoo.engine.sampling.choice import sampler_class
 from rlzoo.engine.supply import Supply
@@ -51,6 +51,8 @@ def make_plan(config: RunConfig, objective: Objective[Any], supply: Supply, rank
     locate(config.model.path)
     device = pick_device(config.model)
     check_holding(config.learner)
+    check_lora(config)
+    flash_attention(config.model)
     sampler = sampler_class(config.sampling.backend)
     sampler.fit(config)
     if config.model.path not in EMBEDDED:  # those are known, and a plan is made at once

@@ -15,7 +15,7 @@ from rlzoo.engine.budget import Spent
 from rlzoo.engine.diagnostics import Diagnostics
 from rlzoo.engine.learning.learner import Learner
 from rlzoo.engine.model.copies import PolicyCopies
-from rlzoo.engine.model.loading import first_policy
+from rlzoo.engine.model.loading import restore
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.recorder import Recorder
@@ -71,7 +71,7 @@ class Saver:
     def _write(self, policy: Policy, state: Mapping[str, Any]) -> None:
         before = self.run.checkpoint(self.saved) / checkpoint.RECORDS if self.saved else None
         self.digests = checkpoint.save(
-            self.run, self.spent.steps, policy.model, self.tokenizer, state, known=self.digests, before=before
+            self.run, self.spent.steps, policy, self.tokenizer, state, known=self.digests, before=before
         )
         keep = self.best[1] if self.best and self.config.checkpoint.keep_best else None
         checkpoint.prune(self.run, self.config.checkpoint.keep_last, keep)
@@ -108,7 +108,7 @@ class Saver:
                 f"{state['data']}, now {data}), so resuming would mix two runs. "
                 "Restore the data, or start a new run in another folder."
             )
-        self.learner.store.take(first_policy(self.config, self.ranks, path=str(folder)))
+        restore(self.learner.store, self.config, self.ranks, folder)
         self.learner.load_state_dict(state["learner"])
         self.copies.load_state_dict(state["copies"])
         self.objective.load_state_dict(state["objective"])

@@ -38,14 +38,16 @@ class Scorer:
         ranks: Ranks,
         *,
         budget: int,
+        packed: bool = False,
     ) -> None:
-        """`budget`: padded tokens of one forward pass."""
+        """`budget`: tokens of one forward pass, padding included unless rows are `packed`."""
         self.copies = copies
         self.renderer = renderer
         self.objective = objective
         self.heads = heads
         self.ranks = ranks
         self.budget = budget
+        self.packed = packed
 
     def asks_for_all(self, needs: Needs) -> bool:
         """Whether a pass over all rows with the present weights has to be made."""
@@ -72,6 +74,7 @@ class Scorer:
                 rows,
                 width=width,
                 budget=self.budget,
+                packed=self.packed,
                 pooling=pooling,
                 logps=logps,
                 heads=heads,

@@ -26,11 +26,14 @@ from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.learning.update import build_update
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.heads import Heads
+from rlzoo.engine.model.lora import AdaptedPolicy
 from rlzoo.engine.model.passes import score
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.rendering import Renderer
 from rlzoo.engine.model.room import PromptLimit
 from rlzoo.engine.model.sequences import sequences_of
+from rlzoo.engine.model.weights.adapted import Adapted
+from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.model.weights.holding import hold
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.ranks import Ranks
@@ -184,9 +187,15 @@ class Bench:
             self.config = toy_config(objective, **changes)
             self.objective = registry.build_objective(self.config.objective)
         self.policy = policy or toy_policy(seed, dtype=dtype, logit_elements=logit_elements)
+        self.policy.packing = self.config.learner.packing
         self.ranks = ranks or Ranks()
         holding = partial(hold, settings=self.config.learner, ranks=self.ranks)
-        self.store = holding(self.policy, optimizer=partial(adamw, settings=self.config.learner))
+        make = partial(adamw, settings=self.config.learner)
+        self.store: WeightStore = (
+            Adapted(self.policy, optimizer=make, ranks=self.ranks)
+            if isinstance(self.policy, AdaptedPolicy)
+            else holding(self.policy, optimizer=make)
+        )
         self.heads = Heads(
             self.objective,
             self.store.hidden,
@@ -195,9 +204,16 @@ class Bench:
             seed=self.config.seed,
             ranks=self.ranks,
         )
-        copies = PolicyCopies(self.store, lambda: holding(toy_policy(seed, dtype=dtype), optimizer=None))
+        initial = (
+            self.store.initial
+            if isinstance(self.store, Adapted)
+            else lambda: holding(toy_policy(seed, dtype=dtype), optimizer=None)
+        )
+        copies = PolicyCopies(self.store, initial)
         self.renderer = Renderer(toy_tokenizer(), PromptLimit(tokens=128))
-        self.scorer = Scorer(copies, self.renderer, self.objective, self.heads, self.ranks, budget=256)
+        self.scorer = Scorer(
+            copies, self.renderer, self.objective, self.heads, self.ranks, budget=256, packed=self.policy.packing
+        )
         self.learner = Learner(self.config, self.ranks, self.scorer)
 
     @property

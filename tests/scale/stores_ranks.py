@@ -24,12 +24,12 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from rlzoo.config import LearnerConfig
 from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.model.sequences import Sequences
 from rlzoo.engine.model.weights.holding import hold
 from rlzoo.engine.ranks import Ranks, join_ranks
 from rlzoo.laws.lab import Bench, one_active_row, toy_groups, toy_policy
+from rlzoo.training_config import LearnerConfig
 
 GROUPS = toy_groups(policy=toy_policy())
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from rlzoo import functional as F
-from rlzoo.config import MismatchConfig
 from rlzoo.engine.learning.tally import Tally, record_mismatch, record_ratios
 from rlzoo.engine.learning.update import Share, Update
 from rlzoo.engine.model.divergence import Match
 from rlzoo.engine.scorer import Scorer, behind
 from rlzoo.errors import ObjectiveFault
 from rlzoo.objective import step_loss
+from rlzoo.training_config import MismatchConfig
 from rlzoo.types import Credit, Divergence, MicroBatch, Needs
 
 TEACHER_TOKENS = "teacher_tokens"

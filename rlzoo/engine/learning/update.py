@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlzoo.config import LearnerConfig
 from rlzoo.engine.learning.batch import balance_by_length
 from rlzoo.engine.model.passes import microbatches
 from rlzoo.engine.model.sequences import Sequences
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.step import Prompts, Step
 from rlzoo.objective import update_weights
+from rlzoo.training_config import LearnerConfig
 from rlzoo.types import Credit, RolloutBatch
 
 
@@ -90,7 +90,8 @@ def schedule(update: Update, settings: LearnerConfig, ranks: Ranks) -> Schedule:
     chosen: list[int] = active_N.nonzero().squeeze(1).tolist()
     lengths = update.sequences.lengths
     parts = balance_by_length([lengths[i] for i in chosen], ranks.world)
-    cuts = [list(microbatches([lengths[chosen[i]] for i in p], settings.tokens_per_microbatch)) for p in parts]
+    budget, packed = settings.tokens_per_microbatch, settings.packing
+    cuts = [list(microbatches([lengths[chosen[i]] for i in p], budget, packed=packed)) for p in parts]
     mine, cut, passes = parts[ranks.rank], cuts[ranks.rank], max(map(len, cuts))
 
     def shares() -> Iterator[Share]:

@@ -5,21 +5,29 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from rlzoo.anchoring import expanded
-from rlzoo.config import EMBEDDED, ModelConfig, RunConfig
+from rlzoo.config import EMBEDDED, RunConfig
+from rlzoo.engine.model.lora import AdaptedPolicy, adapted, chosen
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.suitability import check_kind, check_policy
+from rlzoo.engine.model.weights.adapted import Adapted
 from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.model.weights.holding import hold, holds_whole
 from rlzoo.engine.model.weights.replicated import MakeOptimizer, Replicated
 from rlzoo.engine.ranks import Ranks
-from rlzoo.errors import ModelError, RlzooError, UnfitModel
+from rlzoo.errors import ConfigError, ModelError, RlzooError, UnfitModel
 from rlzoo.mishaps import machine_fault
 from rlzoo.placement import placement
+from rlzoo.training_config import ModelConfig
+
+FLASH = "flash_attention_2"
+"""FlashAttention, as transformers calls it."""
 
 
 def locate(path: str) -> str:
@@ -90,16 +98,19 @@ def architecture_of(path: str) -> type:
     return check_kind(settings, path)
 
 
-def parameters_of(path: str) -> int | None:
-    """How many parameters a model has, by its settings alone; None where these cannot be read."""
+def shape_of(path: str) -> Any:
+    """A model's layers by its settings alone: shapes without memory."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    architecture_of(path)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(locate(path)))
+
+
+def parameters_of(path: str) -> int | None:
+    """How many parameters a model has, by its settings alone; None where these cannot be read."""
     try:
-        settings = AutoConfig.from_pretrained(locate(path))
-        check_kind(settings, path)
-        with torch.device("meta"):  # shapes without memory
-            shapes: Any = AutoModelForCausalLM.from_config(settings)
-        return sum(int(p.numel()) for p in shapes.parameters())
+        return sum(int(p.numel()) for p in shape_of(path).parameters())
     except Exception:  # a model that is not there, or is of no use: whoever loads it says so
         return None
 
@@ -123,7 +134,7 @@ def load_policy(
     dtype = getattr(torch, config.model.dtype)
     dtype = torch.promote_types(dtype, torch.float32) if masters else dtype
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **_masked(config.model))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         if fault := machine_fault(error, config, "load"):
             raise fault from error
@@ -134,9 +145,40 @@ def load_policy(
         model.to(device),
         temperature=config.sampling.temperature,
         logit_elements=config.learner.logit_elements,
+        packing=config.learner.packing,
     ).eval()
     check_policy(policy, named)
+    if flash_attention(config.model):  # after what was tried in float32, which it does not compute in
+        policy.model.set_attn_implementation(FLASH)
     return policy
+
+
+def flash_attention(config: ModelConfig) -> bool:
+    """Whether attention is FlashAttention: where it is asked for, and by `auto` where all that it needs is there. UnfitModel where it
+    is asked for and could not run."""
+    lacking = _flash_lacks(config) if config.attention in ("auto", FLASH) else "it is not asked for"
+    if lacking and config.attention == FLASH:
+        raise UnfitModel(f"model.attention is {FLASH!r}, but {lacking}.")
+    return not lacking
+
+
+def _flash_lacks(config: ModelConfig) -> str:
+    """Why FlashAttention cannot run here and what to do instead; empty where it can."""
+    if pick_device(config).type != "cuda":
+        return "it runs on CUDA alone and this run's device is the CPU. Use 'auto' or 'sdpa'"
+    if config.dtype != "bfloat16":
+        return f"it computes in bfloat16 and model.dtype is {config.dtype}. Set model.dtype=bfloat16, or use 'sdpa'"
+    if find_spec("flash_attn") is None:
+        return "flash-attn is not installed. Install it with `pip install flash-attn`, or use 'sdpa'"
+    kind = architecture_of(config.path)
+    return (
+        "" if getattr(kind, "_supports_flash_attn", False) else f"{kind.__name__} cannot use it. Use 'auto' or 'sdpa'"
+    )
+
+
+def _masked(config: ModelConfig) -> dict[str, str]:
+    """What `from_pretrained` is told of attention; nothing where the library chooses."""
+    return {"attn_implementation": config.attention} if config.attention in ("sdpa", "eager") else {}
 
 
 def first_policy(config: RunConfig, ranks: Ranks, *, path: str | None = None, masters: bool = False) -> Policy | None:
@@ -162,7 +204,7 @@ def empty_policy(config: RunConfig) -> Policy:
 
 def frozen_store(config: RunConfig) -> Replicated:
     """The policy of `config`, not trained, whole in this process."""
-    return Replicated(load_policy(config).requires_grad_(False))
+    return Replicated(load_policy(config).requires_grad_(False), dtype=getattr(torch, config.model.dtype))
 
 
 def open_store(config: RunConfig, ranks: Ranks, optimizer: MakeOptimizer | None) -> WeightStore:
@@ -171,6 +213,8 @@ def open_store(config: RunConfig, ranks: Ranks, optimizer: MakeOptimizer | None)
     Weights that lie in pieces are loaded by the first rank, into its host's memory, and told to the others one by one.
     """
     device, dtype = pick_device(config.model), getattr(torch, config.model.dtype)
+    if config.lora.rank and optimizer is not None:
+        return Adapted(load_adapted(config), optimizer=optimizer, ranks=ranks)
     holding = partial(hold, settings=config.learner, ranks=ranks, optimizer=optimizer, dtype=dtype, device=device)
     masters = optimizer is not None
     if holds_whole(config.learner):
@@ -181,10 +225,41 @@ def open_store(config: RunConfig, ranks: Ranks, optimizer: MakeOptimizer | None)
     return store
 
 
+def check_lora(config: RunConfig) -> None:
+    """Refuse, before weights are loaded, adapters that could not be put in. ConfigError."""
+    if not config.lora.rank:
+        return
+    if find_spec("peft") is None:
+        raise ConfigError(
+            f"lora.rank is {config.lora.rank}, but peft is not installed, and adapters are its. "
+            "Install it with `pip install 'rlzoo[lora]'`, or set lora.rank=0."
+        )
+    if config.learner.shard != "none":
+        raise ConfigError(
+            f"lora.rank is {config.lora.rank} and learner.shard is {config.learner.shard!r}, but adapters and what lies below them are held whole "
+            "on every rank. Set learner.shard=none, or lora.rank=0."
+        )
+    chosen(shape_of(config.model.path), config.lora.targets)
+
+
+def load_adapted(config: RunConfig) -> AdaptedPolicy:
+    """The policy of `config` as it is computed with, and the run's adapters over it."""
+    policy = load_policy(config).to(getattr(torch, config.model.dtype))
+    return adapted(policy, config.lora, base=locate(config.model.path), seed=config.seed)
+
+
+def restore(store: WeightStore, config: RunConfig, ranks: Ranks, folder: Path) -> None:
+    """Take over the weights of a run's checkpoint: those that it trains. All ranks call it."""
+    if isinstance(store, Adapted):
+        store.policy.read(folder)
+    else:
+        store.take(first_policy(config, ranks, path=str(folder)))
+
+
 def weights_hash(policy: Policy) -> str:
-    """A fingerprint of all weights, by name, shape and bytes."""
+    """A fingerprint of all weights that a run starts from, by name, shape and bytes."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(policy.model.state_dict().items()):
+    for name, tensor in sorted(policy.plain().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

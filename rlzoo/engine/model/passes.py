@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rlzoo.engine.model.sequences import Sequences
+from rlzoo.engine.model.sequences import Sequences, lines_of
 from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.types import Pooling
 
@@ -23,8 +23,14 @@ class Scores(NamedTuple):
     """Outputs of token heads, by name, [B, T]."""
 
 
-def microbatches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Rows sorted by length, cut so that rows x longest row stays within `budget` tokens; never empty, never split."""
+def microbatches(lengths: Sequence[int], budget: int, *, packed: bool = False) -> Iterator[list[int]]:
+    """Rows sorted by length, cut so that rows x longest row stays within `budget` tokens; never empty, never split.
+
+    `packed`: long rows together with short ones that fill their lines, cut so that the sum of their lengths stays within it.
+    """
+    if packed:
+        yield from _packed(lengths, budget)
+        return
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     batch: list[int] = []
     widest = 0
@@ -38,6 +44,19 @@ def microbatches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield batch
 
 
+def _packed(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    batch: list[int] = []
+    total = 0
+    for line in lines_of(lengths, min(budget, max(lengths, default=0))):
+        size = sum(lengths[i] for i in line)
+        if batch and total + size > budget:
+            yield batch
+            batch, total = [], 0
+        batch, total = batch + line, total + size
+    if batch:
+        yield batch
+
+
 @torch.no_grad()
 def score(
     weights: WeightStore,
@@ -45,6 +64,7 @@ def score(
     *,
     width: int,
     budget: int,
+    packed: bool = False,
     pooling: Pooling | None = None,
     logps: bool = True,
     heads: Mapping[str, nn.Module] | None = None,
@@ -59,7 +79,7 @@ def score(
     plane["entropy"] = torch.zeros_like(plane["logps"])
     values = {name: torch.zeros_like(plane["logps"]) for name in heads or {}}
     embeddings_BH = torch.zeros(B, weights.hidden, dtype=wide, device=device) if pooling is not None else None
-    for index in microbatches(sequences.lengths, budget):
+    for index in microbatches(sequences.lengths, budget, packed=packed):
         outputs = weights.forward(sequences.take(index), pooling=pooling, logps=logps)
         if logps:
             plane["logps"][index] = outputs.to_padded(outputs.logps_K, len(index), width)

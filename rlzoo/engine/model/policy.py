@@ -6,8 +6,9 @@ visits the vocabulary in chunks of them, so `[B, T, V]` never exists and whoever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from rlzoo.engine.model.divergence import Match, matched_divergence
 from rlzoo.engine.model.logps import token_logps
-from rlzoo.engine.model.sequences import Sequences, pad
+from rlzoo.engine.model.sequences import Padded, Sequences, pack, pad
 from rlzoo.errors import ModelError
 from rlzoo.types import Pooling
 
@@ -83,12 +84,15 @@ class Policy(nn.Module):
 
     model: Any
 
-    def __init__(self, model: nn.Module, *, temperature: float = 1.0, logit_elements: int = 1 << 22) -> None:
+    def __init__(
+        self, model: nn.Module, *, temperature: float = 1.0, logit_elements: int = 1 << 22, packing: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
         OutputLayer.within(model)
         self.temperature = temperature
         self.logit_elements = logit_elements
+        self.packing = packing
 
     @property
     def output(self) -> OutputLayer:
@@ -116,6 +120,13 @@ class Policy(nn.Module):
         return int(total if table is self.output.weight else total - table.numel())
 
     @property
+    def num_frozen(self) -> int:
+        """Those of them that are not trained."""
+        table = self.model.get_input_embeddings().weight
+        beside = None if table is self.output.weight else table
+        return sum(p.numel() for p in self.model.parameters() if p is not beside and not p.requires_grad)
+
+    @property
     def chunk(self) -> int:
         """Response tokens whose logits are held at once."""
         return max(1, self.logit_elements // self.output.out_features)
@@ -127,11 +138,11 @@ class Policy(nn.Module):
 
         Without `logps` the output layer is not visited and those two come back empty.
         """
-        rows = pad(sequences, self.device)
+        rows = self._lay(sequences)
         seen: list[Tensor] = []
 
         def ask(hidden_BSH: Tensor, weight_VH: Tensor, bias_V: Tensor | None) -> Tensor | tuple[Tensor, ...]:
-            hidden_KH = hidden_BSH[rows.rows_K, rows.places_K - 1]
+            hidden_KH = hidden_BSH[rows.lines_K, rows.places_K - 1]
             seen[:] = [hidden_BSH, hidden_KH]
             if not logps:
                 return hidden_KH
@@ -144,15 +155,30 @@ class Policy(nn.Module):
 
         deep = pooling is not None and pooling.layer != -1
         with self.output.asking(ask):
-            run = self.model(input_ids=rows.ids_BS, use_cache=False, output_hidden_states=deep, **rows.more)
+            run = self.model(input_ids=rows.ids_LS, use_cache=False, output_hidden_states=deep, **rows.more)
         hidden_BSH, hidden_KH = seen
         nothing = hidden_KH.new_zeros(0)
         logps_K, entropy_K, *divergences = run.logits if logps else (nothing, nothing)
         embeddings_BH = None
         if pooling is not None:
             layer_BSH = run.hidden_states[pooling.layer] if deep else hidden_BSH
-            embeddings_BH = _pool(layer_BSH[rows.rows_K, rows.places_K], rows.rows_K, rows.counts_B, pooling)
+            embeddings_BH = _pool(layer_BSH[rows.lines_K, rows.places_K], rows.rows_K, rows.counts_B, pooling)
         return Outputs(logps_K, entropy_K, rows.rows_K, rows.columns_K, embeddings_BH, hidden_KH, tuple(divergences))
+
+    def _lay(self, sequences: Sequences) -> Padded:
+        if not self.packing or sequences.model_inputs:  # what else a model takes of a row is not looked at
+            return pad(sequences, self.device)
+        implementation = str(getattr(self.model.config, "_attn_implementation", None))
+        return pack(sequences, self.device, one_line=implementation.startswith("flash"))
+
+    def plain(self) -> Mapping[str, Tensor]:
+        """All weights that a run starts from, by the model's own names. Any shape"""
+        weights: Mapping[str, Tensor] = self.model.state_dict()
+        return weights
+
+    def save(self, folder: Path) -> None:
+        """A folder that `from_pretrained` reads."""
+        self.model.save_pretrained(folder)
 
     def last_hidden(self, **inputs: Any) -> Tensor:
         """Hidden states after the final norm at the last position of each row: what `output` turns into logits. [R, H]"""

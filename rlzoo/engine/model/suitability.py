@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rlzoo.engine.model.logps import logits_of
 from rlzoo.engine.model.policy import Policy
+from rlzoo.engine.model.sequences import Sequences
 from rlzoo.errors import ModelError, UnfitModel
 
 PROBE = (1, 2, 3, 4, 5)
@@ -60,6 +61,31 @@ def check_policy(policy: Policy, named: str) -> None:
             f"model {named!r} changes its logits after the output layer (by up to {gap:.3g}: a soft cap or a scale), "
             "which is not supported; log-probs would be wrong. Use another architecture."
         )
+
+
+def check_packing(policy: Policy, named: str) -> None:
+    """Refuse to lay rows end to end where a row would then see others, or itself otherwise. UnfitModel, by name."""
+    kind, settings = type(policy.model).__name__, policy.model.config.get_text_config()
+    other = set(getattr(settings, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if other:
+        raise UnfitModel(
+            f"learner.packing is on, but model {named!r} is {kind} with layers of the kind {', '.join(sorted(other))}, which count from the start of "
+            "a line and not of a row. Set learner.packing=false."
+        )
+    if (gap := packing_gap(policy)) > LARGEST_GAP[policy.output.weight.dtype]:
+        raise UnfitModel(
+            f"learner.packing is on, but model {named!r} is {kind}, in which rows laid end to end see each other (log-probs change by {gap:.3g}). "
+            "Set learner.packing=false."
+        )
+
+
+@torch.no_grad()
+def packing_gap(policy: Policy) -> float:
+    """Largest change of a log-prob, in nats, when rows are laid end to end."""
+    prompts, responses = [PROBE[:2], PROBE[:2], PROBE[:1:-1]], [PROBE + PROBE[:3], PROBE[:3], PROBE[3:]]
+    rows = Sequences(prompts, responses)  # of 10, 5 and 5 tokens, so that two share a line
+    alone = [policy(rows.take([i])).logps_K for i in range(len(rows))]
+    return _largest(policy(rows).logps_K - torch.cat(alone))
 
 
 @torch.no_grad()

@@ -34,6 +34,11 @@ class WeightStore(Protocol):
         """As `Policy.num_parameters`, over all ranks."""
         ...
 
+    @property
+    def num_frozen(self) -> int:
+        """As `Policy.num_frozen`."""
+        ...
+
     def forward(
         self,
         sequences: Sequences,

@@ -12,13 +12,13 @@ import torch
 import torch.distributed as dist
 from torch.utils.checkpoint import checkpoint
 
-from rlzoo.config import LearnerConfig
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.model.weights.pieces import layers_of
 from rlzoo.engine.model.weights.replicated import MakeOptimizer, Replicated
 from rlzoo.engine.ranks import Ranks
 from rlzoo.errors import ConfigError
+from rlzoo.training_config import LearnerConfig
 
 OLDEST_DEEPSPEED = (0, 19)
 

@@ -60,6 +60,10 @@ class Pieces(ABC):
     def num_parameters(self) -> int:
         return self.shell.num_parameters
 
+    @property
+    def num_frozen(self) -> int:
+        return self.shell.num_frozen
+
     def precision(self, name: str) -> torch.dtype:
         """In which a weight is kept: what is trained, in float32 at least."""
         return self.wide if name in self.trainable else self.dtype

@@ -36,7 +36,8 @@ class Replicated:
         self.policy = policy.eval()  # dropout would make skipped rows, resumed runs and equal micro-batches differ
         self.ranks = ranks or Ranks()
         came = {name: p.detach() for name, p in policy.named_parameters()}
-        policy.to(dtype or policy.output.weight.dtype)
+        if dtype is not None:
+            policy.to(dtype)
         self.named = {name: p for name, p in policy.named_parameters() if p.requires_grad}
         self.masters: dict[str, nn.Parameter] = {
             name: p if _precise(p.dtype) else nn.Parameter(came[name].float().clone()) for name, p in self.named.items()
@@ -58,6 +59,10 @@ class Replicated:
     @property
     def num_parameters(self) -> int:
         return self.policy.num_parameters
+
+    @property
+    def num_frozen(self) -> int:
+        return self.policy.num_frozen
 
     def forward(
         self,
@@ -172,8 +177,11 @@ class Replicated:
             if name in state["masters"]:
                 master.copy_(state["masters"][name])
             if self.optimizer is not None and name in state["optimizer"]:
+                aside = (
+                    "cpu" if not self.optimizer.defaults.get("fused") else master.device
+                )  # where it counts its steps
                 self.optimizer.state[master] = {
-                    key: value.clone().to(master.device if value.dim() else "cpu")
+                    key: value.clone().to(master.device if value.dim() else aside)
                     for key, value in state["optimizer"][name].items()
                 }
 

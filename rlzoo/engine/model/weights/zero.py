@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlzoo.config import LearnerConfig
 from rlzoo.engine.model.divergence import Match
 from rlzoo.engine.model.policy import Outputs, Policy
 from rlzoo.engine.model.sequences import Sequences
@@ -25,6 +24,7 @@ from rlzoo.engine.model.weights.fsdp2 import Fsdp2
 from rlzoo.engine.model.weights.pieces import Pieces, filled, give_room
 from rlzoo.engine.model.weights.replicated import MakeOptimizer, Replicated
 from rlzoo.engine.ranks import Ranks
+from rlzoo.training_config import LearnerConfig
 from rlzoo.types import Pooling
 
 PROBE = Sequences([(0,)], [(0,)])
