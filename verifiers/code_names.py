@@ -90,7 +90,7 @@ def _results(tree: ast.AST, names: Collection[str]) -> set[str]:
     for node in ast.walk(tree):
         value = node.value if isinstance(node, ast.Assign) else node.iter if isinstance(node, ast.For) else None
         if value is not None and _mentions(value, names):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]  # type: ignore[attr-defined]
+            targets = getattr(node, "targets", None) or [getattr(node, "target", node)]
             found |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
     return found
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from rlzoo.verifiers.sandbox import doubts, nodes, standins, values
+from rlzoo.verifiers.sandbox import controls, nodes, standins, values
 from rlzoo.verifiers.sandbox.lines import Lines
 
 GIVEN, WORKED_OUT, MADE = 0, 1, 2
@@ -36,7 +36,7 @@ class Asking(Protocol):
     rests: int
     broken: str
     lines: Lines
-    recipes: dict[int, doubts.Recipe]
+    recipes: dict[int, controls.MadeBy]
     """Of what the suite has made, by number."""
 
     def made(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any: ...
@@ -241,7 +241,7 @@ def _order(op: str) -> Callable[[Handle, Any], bool]:
             raise _no_data(self, "put in an order with a value")
         _meet(self, other)
         found = _flag(self._rlzoo.program, op, self, other)
-        if doubts.contradicts(self._rlzoo.program, op, self, other, found):
+        if controls.contradicts(self._rlzoo.program, op, self, other, found):
             raise _no_data(self, "put before another and behind it")
         return found
 
@@ -326,7 +326,7 @@ def _worked_out(op: str, *operands: Any) -> Any:
         raise _no_data(ours[0], "used as a value")
     program = ours[0]._rlzoo.program
     answer = program.asked(op, *operands)
-    if len(ours) < len(operands) and doubts.echoes(program, op, operands, answer.get("value")):
+    if len(ours) < len(operands) and controls.echoes(program, op, operands, answer.get("value")):
         raise _no_data(ours[0], "the same for every number")
     trust = WORKED_OUT if min(one._rlzoo.trust for one in ours) != GIVEN else GIVEN
     return program.result(answer, op, trust=trust)
@@ -356,13 +356,13 @@ def _equal(handle: Handle, other: object, op: str) -> bool:
         return op == "ne"
     if isinstance(other, Handle):
         _meet(handle, other)
-        alike = doubts.says(program, "alike", handle, other)
+        alike = controls.says(program, "alike", handle, other)
         found = _flag(program, op, handle, other)
         told = values.short(values.Opaque(handle._rlzoo.kind))
-        if doubts.contradicts(program, op, handle, other, found):
+        if controls.contradicts(program, op, handle, other, found):
             raise program.breaks(f"{told} is equal to another and differs from it")
         if (found and _always(program, handle, op)) or (
-            found is (op == "eq") and doubts.vain(program, handle, other, alike is True)
+            found is (op == "eq") and controls.vain(program, handle, other, alike is True)
         ):
             raise program.breaks(f"{told} compares the same with everything")
         return found

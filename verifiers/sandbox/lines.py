@@ -50,7 +50,7 @@ class Lines:
             and node.lineno <= header <= node.body[0].lineno
         ]
         asserts = [part for block in blocks[-1:] for part in ast.walk(block) if _asserts(part)]
-        return any((part.end_lineno or 0) >= line for part in asserts)  # type: ignore[attr-defined]
+        return any(getattr(part, "end_lineno", 0) >= line for part in asserts)
 
 
 def _frames() -> Iterator[types.FrameType]:

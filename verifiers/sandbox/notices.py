@@ -16,13 +16,13 @@ LOOKED_AT = {"caplog", "assertLogs", "assertNoLogs", "recwarn", "warns", "catch_
 """By which suites look at them."""
 
 
-class Kept(logging.Handler):
+class Notices(logging.Handler):
     """In the program's process: what was said since the last answer."""
 
     def __init__(self) -> None:
         super().__init__()
         self._notices: list[list[Any]] = []
-        warnings.showwarning = self._warned  # type: ignore[assignment]
+        setattr(warnings, "showwarning", self._warned)  # noqa: B010 - its parameters are fewer
         warnings.simplefilter("always")
         logging.getLogger().addHandler(self)
         logging.getLogger().setLevel(1)  # what is looked at is decided by the suite's own levels

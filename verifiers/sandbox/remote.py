@@ -12,10 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from rlzoo.verifiers.sandbox import doubts, handles, identity, nodes, notices, standins, values
+from rlzoo.verifiers.sandbox import controls, handles, nodes, notices, sameness, standins, values
 from rlzoo.verifiers.sandbox.callbacks import Callbacks, Uncallable
-from rlzoo.verifiers.sandbox.identity import Identity
 from rlzoo.verifiers.sandbox.lines import Lines
+from rlzoo.verifiers.sandbox.sameness import Identity
 from rlzoo.verifiers.sandbox.standins import SolutionError
 
 ASK, ANSWER = 5, 6
@@ -26,28 +26,14 @@ MOST_HANDLES = 20_000
 """Objects that a program may answer with."""
 
 
-class Program:
-    """The other end of the program's process."""
+class Wire:
+    """Lines to the program's process and from it."""
 
-    def __init__(self, source: str = "", *, nodes: bool = False) -> None:
-        """`source`: of the suite. `nodes`: it may answer with trees and lists of LeetCode's."""
-        self._nodes = nodes
-        self.lines = Lines(source)
-        self._callbacks = Callbacks()
-        self._lock = threading.RLock()
-        """Of a suite's own threads, one asks at a time."""
+    def __init__(self) -> None:
         self._requests = os.fdopen(ASK, "wb", buffering=0)
         self._answers = os.fdopen(ANSWER, "rb")
         self._ready = False
-        self._errors = standins.Errors(self._callbacks.raised)
-        self.calls = 0
-        self.asks = 0
-        """Of any kind."""
-        self.rests = 0
-        """Values and exceptions among its answers: anything but handles, None from objects, and what they compare to."""
         self.broken = ""
-        self.recipes: dict[int, doubts.Recipe] = {}
-        self.identity = Identity() if identity.asks(source) else None
 
     def load(self) -> None:
         """Wait until it has loaded; `broken` says why if it does not."""
@@ -58,6 +44,53 @@ class Program:
         if "ready" not in first:
             self.broken = self.broken or standins.text_of(first.get("load")) or "the program does not load"
 
+    def _exchange(self, line: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self._requests.write(json.dumps(line).encode() + b"\n")
+        except BrokenPipeError:
+            raise self.breaks("the program ended") from None
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        """One line; {} and `broken` for what is none."""
+        line = self._answers.readline(LONGEST_ANSWER)
+        try:
+            if not line.endswith(b"\n"):
+                raise values.Malformed("the program ended" if len(line) < LONGEST_ANSWER else "an answer is too long")
+            answer = values.load_json(line)
+            if not isinstance(answer, dict):
+                raise values.Malformed("an answer is no object")
+        except values.Malformed as error:
+            self.broken = str(error)[: standins.LONGEST_TEXT]
+            return {}
+        return answer
+
+    def breaks(self, why: str) -> SolutionError:
+        """What is raised from now on: nothing more that it says can be believed."""
+        self.broken = self.broken or why
+        return SolutionError(self.broken)
+
+
+class Program(Wire):
+    """The other end of the program's process."""
+
+    def __init__(self, source: str = "", *, nodes: bool = False) -> None:
+        """`source`: of the suite. `nodes`: it may answer with trees and lists of LeetCode's."""
+        super().__init__()
+        self._nodes = nodes
+        self.lines = Lines(source)
+        self._callbacks = Callbacks()
+        self._lock = threading.RLock()
+        """Of a suite's own threads, one asks at a time."""
+        self._errors = standins.Errors(self._callbacks.raised)
+        self.calls = 0
+        self.asks = 0
+        """Of any kind."""
+        self.rests = 0
+        """Values and exceptions among its answers: anything but handles, None from objects, and what they compare to."""
+        self.recipes: dict[int, controls.MadeBy] = {}
+        self.identity = Identity() if sameness.asks(source) else None
+
     def call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """What the solution's function gives; its exception where that is a builtin one, else SolutionError."""
         return self.applied("call", [handles.OwnName(self, name)], arguments, keywords, name, counts=True)
@@ -66,7 +99,7 @@ class Program:
         """An object of the solution's class of that name."""
         made = self.applied("call", [handles.OwnName(self, name)], arguments, keywords, name, trust=handles.MADE)
         if isinstance(made, handles.Handle):
-            self.recipes.setdefault(made._rlzoo.number, doubts.Recipe(name, arguments, keywords))
+            self.recipes.setdefault(made._rlzoo.number, controls.MadeBy(name, arguments, keywords))
         return made
 
     def named(self, name: str) -> Any:
@@ -99,7 +132,7 @@ class Program:
         for own, before, changed in zip(arguments, packed, after, strict=True):
             self._copy_change(own, before, changed)
         same = answer.get("same")
-        if type(same) is int and 0 <= same < len(arguments) and type(arguments[same]) in identity.TOLD:
+        if type(same) is int and 0 <= same < len(arguments) and type(arguments[same]) in sameness.TOLD:
             self.rests += 1
             return arguments[same]
         result = self.result(answer, name, trust=trust, counts=counts)
@@ -146,13 +179,6 @@ class Program:
         return (
             error if self.lines.waits_for("StopIteration") else SolutionError(f"{type(error).__name__} out of a call")
         )
-
-    def _exchange(self, line: dict[str, Any]) -> dict[str, Any]:
-        try:
-            self._requests.write(json.dumps(line).encode() + b"\n")
-        except BrokenPipeError:
-            raise self.breaks("the program ended") from None
-        return self._read()
 
     def _called_back(self, asked: dict[str, Any]) -> dict[str, Any]:
         """What the program may know of a call of something that the suite has handed over."""
@@ -232,25 +258,6 @@ class Program:
         elif type(own) is type(after):
             own.clear()
             own.update(after)
-
-    def _read(self) -> dict[str, Any]:
-        """One line; {} and `broken` for what is none."""
-        line = self._answers.readline(LONGEST_ANSWER)
-        try:
-            if not line.endswith(b"\n"):
-                raise values.Malformed("the program ended" if len(line) < LONGEST_ANSWER else "an answer is too long")
-            answer = values.load_json(line)
-            if not isinstance(answer, dict):
-                raise values.Malformed("an answer is no object")
-        except values.Malformed as error:
-            self.broken = str(error)[: standins.LONGEST_TEXT]
-            return {}
-        return answer
-
-    def breaks(self, why: str) -> SolutionError:
-        """What is raised from now on: nothing more that it says can be believed."""
-        self.broken = self.broken or why
-        return SolutionError(self.broken)
 
 
 class Items(Iterator[Any]):

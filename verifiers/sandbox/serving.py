@@ -86,7 +86,7 @@ class Served:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._nodes = bool(job["nodes"])
-        self._notices = notices.Kept() if job["notices"] else None
+        self._notices = notices.Notices() if job["notices"] else None
         self._space = harness.load(MODULE, job["program"], job["prelude"], nodes.NAMES if self._nodes else None)
         self._requests = os.fdopen(os.dup(0), "rb")
         self._lock = threading.RLock()

@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-from rlzoo.verifiers.sandbox import harness, identity, lines, nodes, prelude, standins
+from rlzoo.verifiers.sandbox import harness, lines, nodes, prelude, sameness, standins
 from rlzoo.verifiers.sandbox.handles import Handle
 from rlzoo.verifiers.sandbox.remote import Program, stub
 
@@ -82,8 +82,8 @@ class _Collected:
             text: Any = self.source
             if self.program is not None and self.program.identity is not None:
                 own = self.program.identity
-                module.__dict__.update({identity.SAME: own.same, identity.DIFFERENT: own.different, "id": own.id})
-                text = identity.rewritten(self.source)
+                module.__dict__.update({sameness.SAME: own.same, sameness.DIFFERENT: own.different, "id": own.id})
+                text = sameness.rewritten(self.source)
             exec(compile(text, lines.FILE, "exec", dont_inherit=True), module.__dict__)
         except (Exception, pytest.skip.Exception, pytest.fail.Exception) as error:
             self.outcomes[_told(error)] = "failed"

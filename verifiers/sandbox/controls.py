@@ -16,19 +16,19 @@ LEAF = 3
 """How much more each further number of another object's differs, so that not all differ alike."""
 
 
-class Recipe(NamedTuple):
+class MadeBy(NamedTuple):
     """What the suite has made an object by."""
 
     name: str
     arguments: tuple[Any, ...]
     keywords: Mapping[str, Any]
 
-    def other(self) -> "Recipe | None":
+    def other(self) -> "MadeBy | None":
         """Of an object that is another by all that it is made of; None where that is nothing."""
         counted = [0]
         changed = [_other(value, counted) for value in self.arguments]
         named = {name: _other(value, counted) for name, value in self.keywords.items()}
-        return Recipe(self.name, tuple(changed), named) if counted[0] else None
+        return MadeBy(self.name, tuple(changed), named) if counted[0] else None
 
 
 class Answering(Protocol):
@@ -37,7 +37,7 @@ class Answering(Protocol):
     calls: int
     rests: int
     broken: str
-    recipes: dict[int, Recipe]
+    recipes: dict[int, MadeBy]
 
     def asked(self, op: str, *arguments: Any) -> dict[str, Any]: ...
 
