@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rlzoo import configure
-from rlzoo.errors import RlzooError, RunConflict
+from rlzoo.config import RunConfig
+from rlzoo.errors import RlzooError, RunConflict, UsageError
 from rlzoo.experiment import design, machine, presets, workspace
 from rlzoo.experiment.design import ComparisonRequest, Experiment
 from rlzoo.runs.comparison import SPEC
@@ -132,14 +133,25 @@ def test_threads_are_fixed_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None
     )  # of the one being continued
 
 
-def test_as_many_runs_as_the_machine_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_runs_as_the_machine_carries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tiny, other = configure.load(), configure.load(assignments=["model.path=elsewhere"])
-    monkeypatch.setattr(machine, "default_threads", lambda: 8)
+
+    def slots(config: RunConfig, runs: int, gpus_per_run: int | None = None) -> int:
+        place = machine.ThisMachine(gpus_per_run=gpus_per_run)
+        return place.share(config, runs, jobs=None, threads=None).slots
+
+    monkeypatch.setattr(configure, "default_threads", lambda: 8)
     monkeypatch.setattr(machine, "_carried", lambda: 5)
     monkeypatch.setattr(machine, "devices", lambda config: [])
-    assert [machine.default_jobs(tiny, 15), machine.default_jobs(tiny, 3), machine.default_jobs(other, 15)] == [5, 3, 1]
-    monkeypatch.setattr(machine, "devices", lambda config: ["0", "1"])
-    assert machine.default_jobs(other, 15) == 2
+    assert [slots(tiny, 15), slots(tiny, 3), slots(other, 15)] == [5, 3, 1]
+    with pytest.raises(UsageError, match="offers a run no GPUs"):
+        slots(other, 15, gpus_per_run=1)
+    monkeypatch.setattr(machine, "devices", lambda config: ["0", "1", "2", "3", "7"])
+    assert [slots(other, 15), slots(other, 3), slots(other, 15, gpus_per_run=2)] == [5, 3, 2]
+    two_each = machine.ThisMachine(gpus_per_run=2).executor(other, 2, tmp_path, lock=0)
+    assert two_each.devices == ["0,1", "2,3"]
+    with pytest.raises(UsageError, match=r"--gpus-per-run is 6, .* offers a run 5 GPUs"):
+        slots(other, 15, gpus_per_run=6)
 
 
 def test_the_command_asks_for_the_same_comparison() -> None:

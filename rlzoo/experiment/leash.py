@@ -11,9 +11,11 @@ PATIENCE_S = 120.0
 """Seconds to save in; then the process ends at once."""
 
 
-def attach(lock: int) -> None:
-    """Watch standard input, whose other end the comparison holds. `lock` stays open here and is closed to our own children."""
-    os.set_inheritable(lock, False)
+def attach(lock: int | None = None) -> None:
+    """Watch standard input, whose other end is held by what started us. `lock`, the comparison's where it is on this machine,
+    stays open here and is closed to our own children."""
+    if lock is not None:
+        os.set_inheritable(lock, False)
     threading.Thread(target=_watch, daemon=True).start()
 
 
