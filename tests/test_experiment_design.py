@@ -12,6 +12,7 @@ from rlzoo.errors import RlzooError, RunConflict, UsageError
 from rlzoo.experiment import design, machine, presets, workspace
 from rlzoo.experiment.design import ComparisonRequest, Experiment
 from rlzoo.runs.comparison import SPEC
+from rlzoo.runs.lock import FolderLock
 
 NO_OPTION = "data.sources=[{name: maths, options: {nix: 3}}]"
 
@@ -169,6 +170,9 @@ def test_the_command_asks_for_the_same_comparison() -> None:
         ("--budget", "gen_tokens=2M"),
     } <= pairs
     assert {("--set", "learner.lr=3e-5"), ("--set", "threads=1"), ("--jobs", "2")} <= pairs
+    assert "--on" not in words and "--gpus-per-run" not in words
+    moved = shlex.split(experiment("grpo", "cepo", on="ray://head:10001", gpus_per_run=2).command)
+    assert {("--on", "ray://head:10001"), ("--gpus-per-run", "2")} <= set(pairwise(moved))
 
 
 # ------------------------------------------------------------------------------------------------------- the folder
@@ -209,5 +213,22 @@ def test_one_comparison_at_a_time(tmp_path: Path) -> None:
     ):
         pass
     assert waited
+    with workspace.locked(tmp_path, patience_s=0):
+        pass
+
+
+def test_a_comparison_waits_for_runs_that_a_cluster_still_saves(tmp_path: Path) -> None:
+    """They hold their own folders: a lock of this machine is not inherited on another."""
+    run = tmp_path / "runs" / "grpo-seed0"
+    run.mkdir(parents=True)
+    waited: list[bool] = []
+    with (
+        FolderLock(run) as lock,
+        pytest.raises(RunConflict, match=r"still at work in .*grpo-seed0"),
+    ):
+        lock.take()
+        with workspace.locked(tmp_path, patience_s=0.2, waiting=lambda: waited.append(True)):
+            pass
+    assert waited == [True]
     with workspace.locked(tmp_path, patience_s=0):
         pass

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from rlzoo.engine.trainer import train
 from rlzoo.errors import RunConflict
 from rlzoo.runs.folder import RunDir
-from rlzoo.runs.lock import FolderLock
+from rlzoo.runs.lock import FolderLock, awaited
 from tests.support import small_config
 
 QUICK = ("eval.at_start=false", "eval.at_end=false")
@@ -48,4 +49,18 @@ def test_the_lock_ends_with_its_block_and_leaves_nothing(tmp_path: Path):
             second.take()
     with FolderLock(tmp_path) as third:
         third.take()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_waiting_for_a_folder_touches_nothing_and_ends_in_time(tmp_path: Path):
+    assert awaited(tmp_path / "none", 0)
+    with FolderLock(tmp_path) as lock:
+        assert awaited(tmp_path, 0)  # looking takes nothing
+        lock.take()
+        assert not awaited(tmp_path, 0)
+        assert not awaited(tmp_path, 600, stop=lambda: True)
+        letting_go = threading.Timer(0.3, lock.__exit__, (None, None, None))
+        letting_go.start()
+        assert awaited(tmp_path, 600)
+        letting_go.join()
     assert list(tmp_path.iterdir()) == []

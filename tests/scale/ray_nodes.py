@@ -9,22 +9,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PATIENCE_S = 150.0
 """Seconds for a node to start in. Ray itself allows 15, which a busy machine does not keep."""
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_register_timeout_seconds": str(int(PATIENCE_S)),
+    "RAY_prestart_worker_first_driver": "false",
+    "RAY_worker_niceness": "0",
+}
 PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 
 
 @contextmanager
-def cluster(*cpus: int) -> Iterator[tuple[Any, list[Any]]]:
-    """A cluster with a node for each number of cores, the first its head; gone afterwards, whatever happened."""
+def running(cpus: int) -> Iterator[Any]:
+    """A cluster whose head has so many cores; `add()` gives it a node with one. Gone afterwards, whatever happened."""
     import ray
     from ray.cluster_utils import Cluster
 
-    made = Cluster()
-    with _patient():
+    class Nodes(Cluster):  # type: ignore[misc]
+        def add(self) -> Any:
+            return self.add_node(num_cpus=1, **_settings(head=False))
+
+    with pytest.MonkeyPatch.context() as patch, _patient():
+        for name, value in SETTINGS.items():
+            patch.setenv(name, value)
+        made = Nodes()
         try:
-            nodes = [made.add_node(num_cpus=count, **_settings(head=not number)) for number, count in enumerate(cpus)]
-            yield made, nodes
+            made.add_node(num_cpus=cpus, **_settings(head=True))
+            yield made
         finally:
             ray.shutdown()
             made.shutdown()
@@ -50,7 +64,7 @@ def _settings(*, head: bool) -> dict[str, Any]:
 @contextmanager
 def _patient() -> Iterator[None]:
     """Nodes may take long to start: Ray is not told that its own patience is over."""
-    import ray._private.services as services
+    from ray._private import services
 
     ask, start = services.get_node, services.start_raylet
 
