@@ -222,12 +222,12 @@ def test_a_comparison_waits_for_runs_that_a_cluster_still_saves(tmp_path: Path) 
     run = tmp_path / "runs" / "grpo-seed0"
     run.mkdir(parents=True)
     waited: list[bool] = []
-    with (
-        FolderLock(run) as lock,
-        pytest.raises(RunConflict, match=r"still at work in .*grpo-seed0"),
-    ):
+    with FolderLock(run) as lock:
         lock.take()
-        with workspace.locked(tmp_path, patience_s=0.2, waiting=lambda: waited.append(True)):
+        with (
+            pytest.raises(RunConflict, match=r"still at work in .*grpo-seed0"),
+            workspace.locked(tmp_path, patience_s=0.2, waiting=lambda: waited.append(True)),
+        ):
             pass
     assert waited == [True]
     with workspace.locked(tmp_path, patience_s=0):

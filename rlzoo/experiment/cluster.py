@@ -101,6 +101,7 @@ def connected(on: str, gpus_per_run: int | None) -> Iterator[RayCluster]:
         raise UsageError(
             f"--on is {on!r}, but Ray is not installed, so there is no cluster to reach. Install it: {INSTALL}"
         ) from error
+    _hush()
     try:
         ray.init(
             address="auto" if on == "ray" else on,
@@ -119,6 +120,13 @@ def connected(on: str, gpus_per_run: int | None) -> Iterator[RayCluster]:
         yield RayCluster(nodes=[Node.of(told) for told in ray.nodes() if told["Alive"]], gpus_per_run=gpus_per_run)
     finally:
         ray.shutdown()
+
+
+def _hush() -> None:
+    """Ray tells what befalls nodes on standard output, where results go. What it means for a run, the run's log says."""
+    from ray._private import worker
+
+    worker.print_to_stdstream = lambda data, ignore_prefix: None
 
 
 def check(nodes: Sequence[Node], folder: Path) -> None:

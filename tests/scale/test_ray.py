@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from rlzoo.experiment.machine import MEMORY_PER_RUN
 from rlzoo.runs.folder import RunDir
 from tests.scale.ray_nodes import running
 from tests.support import SMALL, without_times
+from tests.test_docs import page
 
 pytestmark = pytest.mark.scale
 
@@ -204,6 +206,19 @@ def test_interrupted_in_the_cluster_killed_there_and_ended_here(ray_cluster: Any
     assert code == 0, told
     assert ended(begun(asked("never-moved")))[0] == 0
     assert records("moved") == records("never-moved")
+
+
+@pytest.mark.long
+def test_the_pages_commands_run_in_a_cluster(ray_cluster: Any) -> None:
+    found = [block for block in page("docs/scale-ray.md") if block.directive == "scale"]
+    assert found
+    for block in found:
+        for words in block.commands:
+            assert words[0] == "rlzoo"
+            process = begun([sys.executable, "-P", "-m", *words, *shlex.split(block.value), "--json"], ray_cluster)
+            code, events, told = ended(process)
+            assert code == 0, told
+            assert events[-1]["event"] == "result"
 
 
 # --------------------------------------------------------------------------------------------------- what is carried
