@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ PASSED_ON = ("HF_", "RLZOO_", "OMP_", "MKL_")
 """How names of variables begin that runs take from the comparison's environment and not from their node's."""
 ANSWER_S = 10.0
 """Seconds in which an actor must have ended its run."""
+DYING_S = 3.0
+"""Seconds by which an actor may outlive its run where both are ended."""
 INTERRUPTED = 130
 
 
@@ -157,7 +160,10 @@ class Carrier:
                     env={**own, **env, "PYTHONSAFEPATH": "1"},
                     start_new_session=True,
                 )
-        return self._process.wait()
+        code = self._process.wait()
+        if code == -signal.SIGKILL and not self._asked.is_set():
+            time.sleep(DYING_S)  # a node that is lost ends the run, then us: whoever asks should hear of the node
+        return code
 
     def interrupt(self) -> None:
         """Ask the run to end after the step at hand, saved."""

@@ -90,7 +90,7 @@ def steps(out: str, name: str) -> int:
     return len(RunDir(Path(out, "runs", name)).metrics())
 
 
-def records(out: str) -> dict[str, object]:
+def records(out: str) -> dict[str, Any]:
     found = [RunDir(run) for run in sorted(Path(out, "runs").iterdir())]
     return {run.path.name: (without_times(run.metrics()), run.evaluations()) for run in found}
 
