@@ -112,8 +112,9 @@ def connected(on: str, gpus_per_run: int | None) -> Iterator[RayCluster]:
         )
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         where = "on this machine" if on == "ray" else f"at {on}"
+        said = " ".join(str(error).split())[:160]
         raise UsageError(
-            f"--on is {on!r}, but no Ray cluster answers {where}. Start one with `ray start --head` here and `ray start --address=HEAD:6379` "
+            f"--on is {on!r}, but no Ray cluster could be joined {where} ({said}). Start one with `ray start --head` here and `ray start --address=HEAD:6379` "
             "on each further machine, or name one that runs: --on ray://HEAD:10001"
         ) from error
     try:

@@ -46,8 +46,8 @@ def awaited(folder: Path, patience_s: float, stop: Callable[[], bool] = lambda: 
 def _is_free(folder: Path) -> bool:
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        return True
+    except OSError:
+        return True  # there is none, or whoever starts in it will say what is wrong
     try:
         return held(descriptor)
     except OSError:

@@ -131,9 +131,11 @@ def test_where_no_cluster_runs_it_is_said_how_to_start_one(
         raise ConnectionError(f"Could not find any running Ray instance at {named['address']}.")
 
     monkeypatch.setattr("ray.init", none)
-    with pytest.raises(UsageError, match=r"no Ray cluster answers on this machine. Start one with `ray start --head`"):
+    with pytest.raises(
+        UsageError, match=r"joined on this machine \(Could not find.*\). Start one with `ray start --head`"
+    ):
         cluster.connected("ray", None).__enter__()
-    with pytest.raises(UsageError, match=r"no Ray cluster answers at ray://away:10001"):
+    with pytest.raises(UsageError, match=r"no Ray cluster could be joined at ray://away:10001"):
         cluster.connected("ray://away:10001", None).__enter__()
 
 
