@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,7 @@ from rlzoo.errors import UsageError
 if TYPE_CHECKING:
     from rlzoo.cli.choosing import RecipeChoice
     from rlzoo.experiment.design import ComparisonRequest, Experiment
+    from rlzoo.experiment.machine import Place
     from rlzoo.experiment.presets import Preset
     from rlzoo.experiment.runner import Run
     from rlzoo.runs.comparison import ComparisonSpec
@@ -73,6 +76,18 @@ Jobs = Annotated[
     int | None,
     typer.Option("--jobs", metavar="N", min=1, help="Runs side by side. [default: as many as cores and memory carry]"),
 ]
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        metavar="PLACE",
+        help="Where runs are made: local, ray (the cluster of this machine), or ray://HOST:PORT.",
+    ),
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option("--gpus-per-run", metavar="K", min=1, help="GPUs of each run. [default: 1 where there are any]"),
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -112,6 +127,8 @@ def command(
     model: options.Model = None,
     data: options.Data = None,
     jobs: Jobs = None,
+    on: On = "local",
+    gpus_per_run: Gpus = None,
     out: Out = None,
     overwrite: Overwrite = False,
     margin: Margin = None,
@@ -128,7 +145,7 @@ def command(
         raise UsageError(
             f"--margin is {margin:g}, but equivalence needs a margin above 0 percentage points; 2 is usual."
         )
-    from rlzoo.cli import choosing, compare_plan, verdicts
+    from rlzoo.cli import verdicts
 
     if analyse:
         verdicts.only_analyse([*(arms or [])], baseline=baseline, margin=margin, strict=strict, json=json)
@@ -138,15 +155,40 @@ def command(
     named = [*(arms or []), *(more or [])]
     shared = options.assignments(sets, budget__steps=steps, model__path=model, data__sources=options.sources(data))
     request, chosen = _request(named, seeds, budget, baseline, controls, preset, recipe, file, shared, jobs, margin)
-    experiment = _design(request, out)
+    request = replace(request, on=on, gpus_per_run=gpus_per_run)
+    with _placed(request) as place:
+        experiment = _design(request, out, place)
+        _tell_plan(
+            experiment, chosen, out, preset or (None if named else "cpu"), strict=strict, json=json, last=dry_run
+        )
+        if not dry_run:
+            _run(experiment, place, out, overwrite=overwrite, strict=strict, json=json)
+
+
+def _placed(request: ComparisonRequest) -> AbstractContextManager[Place]:
+    from rlzoo.experiment import places
+
+    return places.opened(request.on, request.gpus_per_run)
+
+
+def _tell_plan(
+    experiment: Experiment,
+    chosen: RecipeChoice,
+    out: Path | None,
+    preset: str | None,
+    *,
+    strict: bool,
+    json: bool,
+    last: bool,
+) -> None:
+    from rlzoo.cli import choosing, compare_plan
+
     choosing.tell(chosen, experiment.runs[0].config)
     compare_plan.check(experiment, strict=strict)
-    compare_plan.show(experiment, out, preset or (None if named else "cpu"), json=json, result=dry_run)
-    if not dry_run:
-        _run(experiment, out, overwrite=overwrite, strict=strict, json=json)
+    compare_plan.show(experiment, out, preset, json=json, result=last)
 
 
-def _run(experiment: Experiment, out: Path | None, *, overwrite: bool, strict: bool, json: bool) -> None:
+def _run(experiment: Experiment, place: Place, out: Path | None, *, overwrite: bool, strict: bool, json: bool) -> None:
     """Make the runs, judge them, and name those that failed. Exit code 1 if any did."""
     from rlzoo.cli import launch, verdicts
     from rlzoo.experiment import workspace
@@ -156,7 +198,7 @@ def _run(experiment: Experiment, out: Path | None, *, overwrite: bool, strict: b
         out = folders.fresh("compare")
         plain.say(f"the comparison is written to {out}", label="note")
     try:
-        failed = launch.carry_out(experiment, out, overwrite=overwrite, json=json)
+        failed = launch.carry_out(experiment, place, out, overwrite=overwrite, json=json)
     finally:
         if made and not any(item.name != workspace.LOCK for item in out.iterdir()):
             (out / workspace.LOCK).unlink(missing_ok=True)
@@ -217,10 +259,10 @@ def _request(
     return request, recipe_of
 
 
-def _design(request: ComparisonRequest, out: Path | None) -> Experiment:
+def _design(request: ComparisonRequest, out: Path | None, place: Place) -> Experiment:
     """The comparison worked out, with the threads of the one that is being gone on with: other numbers would give other results."""
     from rlzoo.experiment import design
     from rlzoo.runs.comparison import read_spec
 
     before: ComparisonSpec | None = read_spec(out) if out is not None else None
-    return design.make(request, threads=before.threads if before is not None else None)
+    return design.make(request, threads=before.threads if before is not None else None, place=place)

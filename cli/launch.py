@@ -15,15 +15,15 @@ from rlzoo.signals import terminated_like_ctrl_c
 if TYPE_CHECKING:
     from rlzoo.config import RunConfig
     from rlzoo.experiment.design import Experiment
+    from rlzoo.experiment.machine import Place
     from rlzoo.experiment.runner import Run
     from rlzoo.runs.identity import RunCode
 
 
-def carry_out(experiment: Experiment, out: Path, *, overwrite: bool, json: bool) -> list[Run]:
+def carry_out(experiment: Experiment, place: Place, out: Path, *, overwrite: bool, json: bool) -> list[Run]:
     """Make all runs of the comparison that are not finished; those that failed for good."""
     from rlzoo.cli import console, grid
-    from rlzoo.experiment import machine, runner, workspace
-    from rlzoo.experiment.executor import LocalExecutor
+    from rlzoo.experiment import runner, workspace
 
     with terminated_like_ctrl_c(), workspace.locked(out, waiting=_told_once(out)) as lock:
         workspace.check_folder(out, experiment)
@@ -34,7 +34,7 @@ def carry_out(experiment: Experiment, out: Path, *, overwrite: bool, json: bool)
             plain.say(
                 f"{kept} of {console.count(len(runs), 'run')} finished already and stay as they are.", label="note"
             )
-        executor = LocalExecutor(experiment.slots, lock, machine.devices(experiment.runs[0].config))
+        executor = place.executor(experiment.runs[0].config, experiment.slots, out, lock)
         try:
             with grid.watching(runs, experiment.slots, json=json) as view:
                 failed = runner.Runner(runs, out, executor, view.tell).run()

@@ -17,6 +17,7 @@ from rlzoo.cli import (
     check,
     compare,
     config,
+    doctor,
     evaluate,
     explain,
     metrics,
@@ -52,6 +53,7 @@ app.add_typer(new.app, name="new", epilog=example("rlzoo new objective my-idea")
 app.command("recipes", epilog=example("rlzoo recipes"))(recipes.command)
 app.add_typer(config.app, name="config", epilog=example("rlzoo config show --algo grpo --explain"))
 app.command("metrics", epilog=example("rlzoo metrics --json"))(metrics.command)
+app.command("doctor", epilog=example("rlzoo doctor --json"))(doctor.command)
 app.command("warmstart", epilog=example("rlzoo warmstart --out models"))(warmstart.command)
 
 

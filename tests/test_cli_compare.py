@@ -60,6 +60,9 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["--margin", "0"], ["margin above 0"]),
         (["--set", "seed=1"], ["Use --seeds"]),
         (["--jobs", "0"], ["--jobs"]),
+        (["--on", "rya"], ["--on is 'rya'", "ray://HOST:PORT"]),
+        (["--gpus-per-run", "0"], ["--gpus-per-run"]),
+        (["--gpus-per-run", "2", "--set", "model.device=cpu"], ["offers a run no GPUs"]),
         (["--runs"], ["--runs needs the folders"]),
         (["--runs", "nothing"], ["'nothing' holds no comparison"]),
     ],
@@ -71,6 +74,16 @@ def test_refused(args: list[str], words: list[str], capsys: pytest.CaptureFixtur
     assert "Traceback" not in captured.err
     for word in words:
         assert word in captured.err
+    assert not Path("runs").exists()
+
+
+def test_without_ray_it_is_said_how_to_get_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    assert main.run(["compare", "grpo", "cepo", "--on", "ray"]) == 2
+    assert "Ray is not installed" in (told := capsys.readouterr().err)
+    assert "pip install 'rlzoo[ray]'" in told
     assert not Path("runs").exists()
 
 

@@ -1,7 +1,8 @@
 """Every command in the documentation is run, as written, in an empty folder.
 
 A page's `sh` blocks are run in order. HTML comments before a block steer it, see CONTRIBUTING.md: `test:` adds arguments
-that make an `rlzoo` command short, `file:` writes the block to a file that later commands use.
+that make an `rlzoo` command short, `file:` writes the block to a file that later commands use, `scale:` leaves the block, with its
+arguments, to tests/scale: its commands need packages of a cluster.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PAGES = sorted(str(p.relative_to(ROOT)) for p in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 BLOCK = re.compile(
-    r"(?:^<!-- (?P<directive>test|file): (?P<value>.*?) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^```$",
+    r"(?:^<!-- (?P<directive>test|file|scale): (?P<value>.*?) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 SHELL = {"sh", "bash", "shell", "console"}
@@ -136,7 +137,9 @@ def test_blocks_are_read_whole(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     found = page(name)
     assert 2 * len(found) == len(re.findall(r"^ *```", text, re.MULTILINE))
-    assert len(re.findall(r"^<!-- (?:test|file):", text, re.MULTILINE)) == sum(b.directive is not None for b in found)
+    assert len(re.findall(r"^<!-- (?:test|file|scale):", text, re.MULTILINE)) == sum(
+        b.directive is not None for b in found
+    )
     for block in found:
         if block.language not in SHELL:
             assert not re.search(rf"^\$? ?{COMMANDS} ", block.body, re.MULTILINE), (
@@ -202,6 +205,8 @@ def test_commands_run_as_written(name: str, tmp_path: Path) -> None:
         if block.directive == "file":
             (tmp_path / block.value).write_text(block.body, encoding="utf-8")
     for block in page(name):
+        if block.directive == "scale":
+            continue
         extra = shlex.split(block.value) if block.directive == "test" else []
         for words in block.commands:
             if words[0] in ("rlzoo", "torchrun"):

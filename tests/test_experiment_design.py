@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from rlzoo import configure
-from rlzoo.errors import RlzooError, RunConflict
+from rlzoo.config import RunConfig
+from rlzoo.errors import RlzooError, RunConflict, UsageError
 from rlzoo.experiment import design, machine, presets, workspace
 from rlzoo.experiment.design import ComparisonRequest, Experiment
 from rlzoo.runs.comparison import SPEC
+from rlzoo.runs.lock import FolderLock
 
 NO_OPTION = "data.sources=[{name: maths, options: {nix: 3}}]"
 
@@ -132,14 +134,25 @@ def test_threads_are_fixed_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None
     )  # of the one being continued
 
 
-def test_as_many_runs_as_the_machine_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_runs_as_the_machine_carries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tiny, other = configure.load(), configure.load(assignments=["model.path=elsewhere"])
-    monkeypatch.setattr(machine, "default_threads", lambda: 8)
+
+    def slots(config: RunConfig, runs: int, gpus_per_run: int | None = None) -> int:
+        place = machine.ThisMachine(gpus_per_run=gpus_per_run)
+        return place.share(config, runs, jobs=None, threads=None).slots
+
+    monkeypatch.setattr(configure, "default_threads", lambda: 8)
     monkeypatch.setattr(machine, "_carried", lambda: 5)
     monkeypatch.setattr(machine, "devices", lambda config: [])
-    assert [machine.default_jobs(tiny, 15), machine.default_jobs(tiny, 3), machine.default_jobs(other, 15)] == [5, 3, 1]
-    monkeypatch.setattr(machine, "devices", lambda config: ["0", "1"])
-    assert machine.default_jobs(other, 15) == 2
+    assert [slots(tiny, 15), slots(tiny, 3), slots(other, 15)] == [5, 3, 1]
+    with pytest.raises(UsageError, match="offers a run no GPUs"):
+        slots(other, 15, gpus_per_run=1)
+    monkeypatch.setattr(machine, "devices", lambda config: ["0", "1", "2", "3", "7"])
+    assert [slots(other, 15), slots(other, 3), slots(other, 15, gpus_per_run=2)] == [5, 3, 2]
+    two_each = machine.ThisMachine(gpus_per_run=2).executor(other, 2, tmp_path, lock=0)
+    assert two_each.devices == ["0,1", "2,3"]
+    with pytest.raises(UsageError, match=r"--gpus-per-run is 6, .* offers a run 5 GPUs"):
+        slots(other, 15, gpus_per_run=6)
 
 
 def test_the_command_asks_for_the_same_comparison() -> None:
@@ -157,6 +170,9 @@ def test_the_command_asks_for_the_same_comparison() -> None:
         ("--budget", "gen_tokens=2M"),
     } <= pairs
     assert {("--set", "learner.lr=3e-5"), ("--set", "threads=1"), ("--jobs", "2")} <= pairs
+    assert "--on" not in words and "--gpus-per-run" not in words
+    moved = shlex.split(experiment("grpo", "cepo", on="ray://head:10001", gpus_per_run=2).command)
+    assert {("--on", "ray://head:10001"), ("--gpus-per-run", "2")} <= set(pairwise(moved))
 
 
 # ------------------------------------------------------------------------------------------------------- the folder
@@ -197,5 +213,22 @@ def test_one_comparison_at_a_time(tmp_path: Path) -> None:
     ):
         pass
     assert waited
+    with workspace.locked(tmp_path, patience_s=0):
+        pass
+
+
+def test_a_comparison_waits_for_runs_that_a_cluster_still_saves(tmp_path: Path) -> None:
+    """They hold their own folders: a lock of this machine is not inherited on another."""
+    run = tmp_path / "runs" / "grpo-seed0"
+    run.mkdir(parents=True)
+    waited: list[bool] = []
+    with FolderLock(run) as lock:
+        lock.take()
+        with (
+            pytest.raises(RunConflict, match=r"still at work in .*grpo-seed0"),
+            workspace.locked(tmp_path, patience_s=0.2, waiting=lambda: waited.append(True)),
+        ):
+            pass
+    assert waited == [True]
     with workspace.locked(tmp_path, patience_s=0):
         pass

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from rlzoo.engine.trainer import train
 from rlzoo.errors import RunConflict
 from rlzoo.runs.folder import RunDir
-from rlzoo.runs.lock import FolderLock, place
+from rlzoo.runs.lock import FolderLock, awaited, place
 from rlzoo.signals import terminated_like_ctrl_c
 from tests.support import small_config
 
@@ -73,3 +74,17 @@ def test_a_request_for_a_checkpoint_outside_steps_ends_nothing():
         signal.raise_signal(signal.SIGUSR1)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
+
+
+def test_waiting_for_a_folder_touches_nothing_and_ends_in_time(tmp_path: Path):
+    assert awaited(tmp_path / "none", 0)
+    with FolderLock(tmp_path) as lock:
+        assert awaited(tmp_path, 0)  # looking takes nothing
+        lock.take()
+        assert not awaited(tmp_path, 0)
+        assert not awaited(tmp_path, 600, stop=lambda: True)
+        letting_go = threading.Timer(0.3, lock.__exit__, (None, None, None))
+        letting_go.start()
+        assert awaited(tmp_path, 600)
+        letting_go.join()
+    assert list(tmp_path.iterdir()) == []

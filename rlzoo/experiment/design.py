@@ -14,11 +14,12 @@ from rlzoo.config import BudgetConfig, RunConfig
 from rlzoo.errors import ConfigError, UnknownName, UsageError, did_you_mean
 from rlzoo.experiment import arms as arms_
 from rlzoo.experiment.arms import Variant
-from rlzoo.experiment.machine import default_jobs
+from rlzoo.experiment.machine import Place, ThisMachine
 from rlzoo.runs.comparison import MARGIN, Arm, ComparisonSpec, run_name
 from rlzoo.runs.folder import dumps
 from rlzoo.runs.identity import settings_digest
 
+THIS_MACHINE = ThisMachine()
 _SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _AMOUNT = re.compile(r"(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?P<suffix>[kMGT]?)")
 
@@ -72,6 +73,9 @@ class ComparisonRequest:
     margin: float = MARGIN
     """Percentage points within which arms count as equivalent."""
     jobs: int | None = None
+    on: str = "local"
+    """Where runs are carried out; changes no result."""
+    gpus_per_run: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,8 @@ class Experiment:
         for text in asked.budget:
             words += ["--budget", text]
         words += ["--margin", f"{asked.margin:g}"] if asked.margin != MARGIN else []
+        words += ["--on", asked.on] if asked.on != "local" else []
+        words += ["--gpus-per-run", str(asked.gpus_per_run)] if asked.gpus_per_run is not None else []
         return shlex.join([*words, "--jobs", str(self.slots)])
 
     @property
@@ -144,7 +150,7 @@ class Experiment:
         return {arm: lines for arm, lines in found.items() if lines}
 
 
-def make(request: ComparisonRequest, *, threads: int | None = None) -> Experiment:
+def make(request: ComparisonRequest, *, threads: int | None = None, place: Place = THIS_MACHINE) -> Experiment:
     """The comparison asked for. UsageError, before anything is started, where an arm or a setting cannot be.
 
     `threads` are those of the comparison being continued.
@@ -164,9 +170,8 @@ def make(request: ComparisonRequest, *, threads: int | None = None) -> Experimen
                 f"--set {section} would set it for all arms. Use --seeds, and name the objectives as arms."
             )
     base = _load(request, baseline.objective, [])
-    slots = request.jobs or default_jobs(base, len(arms) * len(request.seeds))
-    threads = base.threads or threads or max(1, configure.default_threads() // slots)
-    shared = [f"threads={threads}"]
+    share = place.share(base, len(arms) * len(request.seeds), jobs=request.jobs, threads=threads)
+    shared = [f"threads={share.threads}"]
     if any(arm.domains for arm in arms) and not base.eval.sources:
         # Tested on all domains, and by one setting for all arms.
         sources = [source.model_dump(mode="json") for source in base.data.sources]
@@ -179,7 +184,13 @@ def make(request: ComparisonRequest, *, threads: int | None = None) -> Experimen
     }
     runs = tuple(PlannedRun(arm=arm, seed=seed, config=config) for (arm, seed), config in configs.items())
     return Experiment(
-        request=request, baseline=baseline.name, arms=arms, assignments=own, runs=runs, slots=slots, threads=threads
+        request=request,
+        baseline=baseline.name,
+        arms=arms,
+        assignments=own,
+        runs=runs,
+        slots=share.slots,
+        threads=share.threads,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where runs are carried out. Here as processes of this machine; another place needs the same two classes."""
+"""How runs are carried out: what any place offers, and processes of this machine. Those of a cluster: `rlzoo.experiment.carrier`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ BOOT = (
     "import sys; from rlzoo.experiment import leash; leash.attach({lock}); "
     "from rlzoo.cli.main import run; sys.exit(run())"
 )
+
+
+def command_of(run: Path, lock: int | None = None) -> list[str]:
+    """What starts, or goes on with, the run in this folder; it ends, saved, when its standard input does."""
+    return [sys.executable, "-P", "-c", BOOT.format(lock=lock), "train", "--resume", "--out", str(run)]
 
 
 class Process(Protocol):
@@ -52,7 +57,6 @@ class LocalExecutor:
         self.devices = devices
 
     def start(self, run: Path, log: Path, slot: int) -> LocalProcess:
-        command = [sys.executable, "-P", "-c", BOOT.format(lock=self.lock), "train", "--resume", "--out", str(run)]
         env = {**os.environ, "PYTHONSAFEPATH": "1"}
         if self.devices:
             env["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
@@ -60,7 +64,7 @@ class LocalExecutor:
             # A session of its own: Ctrl-C reaches the run through us, once.
             return LocalProcess(
                 subprocess.Popen(
-                    command,
+                    command_of(run, self.lock),
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=output,
@@ -88,7 +92,12 @@ class LocalProcess:
             self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        if self._process.poll() is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        end_group(self._process)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a session of its own, with all that it started."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

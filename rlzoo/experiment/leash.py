@@ -13,9 +13,11 @@ LOOK_S = 1.0
 """Seconds between looks at whether the parent is there."""
 
 
-def attach(lock: int) -> None:
-    """Watch standard input, whose other end the comparison holds. `lock` stays open here and is closed to our own children."""
-    os.set_inheritable(lock, False)
+def attach(lock: int | None = None) -> None:
+    """Watch standard input, whose other end is held by what started us. `lock`, the comparison's where it is on this machine,
+    stays open here and is closed to our own children."""
+    if lock is not None:
+        os.set_inheritable(lock, False)
     threading.Thread(target=_watch, daemon=True).start()
 
 

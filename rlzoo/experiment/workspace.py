@@ -16,7 +16,7 @@ from rlzoo.experiment.design import Experiment, PlannedRun
 from rlzoo.runs.comparison import SPEC, read_spec, run_of
 from rlzoo.runs.evaluation import Evaluation
 from rlzoo.runs.folder import RunDir, dumps, write_json, write_text
-from rlzoo.runs.lock import held
+from rlzoo.runs.lock import awaited, held
 
 LOCK = ".lock"
 MAY_CHANGE = {"command", "jobs", "settings"}
@@ -80,6 +80,7 @@ def locked(folder: Path, *, patience_s: float = 60.0, waiting: Callable[[], None
         raise RunConflict(f"{folder} cannot be written: {error.strerror or error}. Give another --out.") from error
     try:
         _take(handle, folder, patience_s, waiting)
+        _await_runs(folder, patience_s, waiting)
         yield handle
     finally:
         os.close(handle)
@@ -94,6 +95,17 @@ def _take(handle: int, folder: Path, patience_s: float, waiting: Callable[[], No
             )
         waiting()
         time.sleep(0.5)
+
+
+def _await_runs(folder: Path, patience_s: float, waiting: Callable[[], None]) -> None:
+    """Runs on other machines hold their own folders alone: they may still save when their comparison is gone."""
+    for run in (folder / "runs").glob("*"):
+        if not awaited(run, 0.0):
+            waiting()
+            if not awaited(run, patience_s):
+                raise RunConflict(
+                    f"a run of this comparison is still at work in {run}. Wait until it has ended, or give another --out."
+                )
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +40,32 @@ def is_held(folder: Path) -> bool | None:
     except OSError:
         return None
     return any(line.split()[1:2] == ["FLOCK"] and f":{number} " in line for line in locks.splitlines())
+
+
+def awaited(folder: Path, patience_s: float, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Wait until no process, of any machine that shares the folder, trains in it; False where one still does when patience ends.
+
+    True at once where there is no such folder, or no locks on its file system. `stop` ends the waiting early.
+    """
+    deadline = time.monotonic() + patience_s
+    while not _is_free(folder):
+        if time.monotonic() >= deadline or stop():
+            return False
+        time.sleep(0.25)
+    return True
+
+
+def _is_free(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return True  # there is none, or whoever starts in it will say what is wrong
+    try:
+        return held(descriptor)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
 
 
 class FolderLock:
