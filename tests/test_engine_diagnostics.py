@@ -99,7 +99,7 @@ def test_drift_retention_and_embeddings_by_hand(tmp_path: Path) -> None:
         early = diagnostics.before(step)
         assert early is not None
         with torch.no_grad():
-            for parameter in bench.store.policy.parameters():
+            for parameter in bench.policy.parameters():
                 parameter.mul_(1.01)
         diagnostics.after(step, early)
     seed, problem = bench.config.seed, GROUPS[0].problem.id

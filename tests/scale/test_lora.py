@@ -100,7 +100,8 @@ def test_their_gradient_is_what_the_chain_rule_makes_of_the_whole_one() -> None:
         step = bench.step(GROUPS)
         bench.learner.backward(bench.update(step).update, step.needs, step.costs)
     for name, layer in policy._layers().items():
-        dense = whole.store.named[f"model.{name}.weight"].grad
+        held: Any = whole.store
+        dense = held.named[f"model.{name}.weight"].grad
         assert dense is not None
         A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         assert relative_difference(B.grad, 2 * dense @ A.T) < 1e-10
@@ -122,7 +123,7 @@ def test_every_objective_trains_them_and_nothing_else(section: Any) -> None:
         bench.scorer.copies.after_step(number)
     assert gap(logps(bench.store), start) > 1e-3
     assert all(torch.equal(weight, before[name]) for name, weight in policy.plain().items())
-    assert {id(p) for group in bench.store.optimizer.param_groups for p in group["params"]} == {
+    assert {id(p) for group in store.optimizer.param_groups for p in group["params"]} == {
         id(p) for p in policy.adapters.values()
     }
     assert torch.equal(logps(store.initial()), start)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rlzoo.engine.ranks import Ranks
-from rlzoo.laws.lab import relative_difference
+from rlzoo.laws.lab import relative_difference, toy_policy
 from tests.scale import stores_ranks
 from tests.scale.launching import launch
 
@@ -187,14 +187,12 @@ MOVES = {
 @pytest.mark.parametrize("name", MOVES)
 def test_a_run_moves_between_stores_and_ranks(name: str, tmp_path: Path) -> None:
     """Ten steps with pauses after which others hold the weights, against ten in one process: within 1e-5 of the way."""
-    start = torch.cat(
-        [p.detach().reshape(-1).double() for p in stores_ranks.toy_policy(dtype=torch.float32).parameters()]
-    )
+    start = torch.cat([p.detach().reshape(-1).double() for p in toy_policy(dtype=torch.float32).parameters()])
     straight = alone(case("steps", "none", objective=CEPO, steps=[1, 10], dtype="float32"))
     done, before, weights = 0, None, start
     for shard, world, last in MOVES[name]:
         kept = str(tmp_path / f"{last}.pt")
-        more = {"from": before} if before else {}
+        more: dict[str, Any] = {"from": before} if before else {}
         wanted = case("steps", shard, objective=CEPO, steps=[done + 1, last], dtype="float32", to=kept, **more)
         weights = on_ranks([wanted], tmp_path, world=world)[wanted["id"]]
         done, before = last, kept

@@ -99,7 +99,7 @@ def echoes(program: Answering, op: str, operands: Sequence[Any], found: Any) -> 
     if isinstance(step, int):
         return bool(again == found)
     moved = -float(step) if op == "sub" and at == 1 else float(step)
-    return abs(again - found - moved) > NEAR * max(1.0, abs(found))
+    return bool(abs(again - found - moved) > NEAR * max(1.0, abs(found)))
 
 
 def _other(value: Any, counted: list[int]) -> Any:

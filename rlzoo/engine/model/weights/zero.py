@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -82,9 +82,9 @@ class Zero(Pieces):
             whole: Tensor = safe_get_full_fp32_param(held).view(shape)
             return whole.to(self.device)
         if self.stage < 3:
-            return held.detach()
+            return cast(Tensor, held.detach())
         with zero.GatheredParameters([held]):
-            return held.detach().clone()
+            return cast(Tensor, held.detach().clone())
 
     @torch.no_grad()
     def place(self, name: str, whole: Tensor) -> None:
@@ -195,7 +195,7 @@ class Zero(Pieces):
         from deepspeed.utils import safe_get_full_optimizer_state
 
         self._link()
-        moments = next((held for held in self.zero.optimizer.state.values() if held), {})
+        moments: Mapping[str, Any] = next((held for held in self.zero.optimizer.state.values() if held), {})
         optimizer: dict[str, dict[str, Tensor]] = {}
         for name, held in self.named.items():
             for key, value in moments.items():
