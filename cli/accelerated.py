@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rlzoo.cli import plain
 from rlzoo.errors import UsageError
 
@@ -167,6 +165,8 @@ def _settings_of(file: str | None, *, on_cpu: bool) -> Mapping[str, Any]:
         [Path(file)] if file else [] if on_cpu else [home / "default_config.yaml", home / "default_config.json"]
     )
     for path in candidates:
+        import yaml
+
         with suppress(OSError, ValueError, yaml.YAMLError):
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
             return data if isinstance(data, Mapping) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ def _by_size(path: str, device: str, usual: str) -> RecipeChoice:
     from rlzoo.engine.model.loading import parameters_of
 
     count = parameters_of(path)
+    path = Path(path).name if os.path.isabs(path) else path
     size = "" if count is None else f"{console.human(count)} parameters"
     if count is not None and count < SMALL:
         return RecipeChoice(recipe=usual, why=f"{path} has {size}, as few as the embedded models", parameters=count)

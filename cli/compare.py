@@ -17,7 +17,7 @@ from rlzoo.errors import UsageError
 if TYPE_CHECKING:
     from rlzoo.cli.choosing import RecipeChoice
     from rlzoo.experiment.design import ComparisonRequest, Experiment
-    from rlzoo.experiment.machine import Place
+    from rlzoo.experiment.machine import RunsPlace
     from rlzoo.experiment.presets import Preset
     from rlzoo.experiment.runner import Run
     from rlzoo.runs.comparison import ComparisonSpec
@@ -165,7 +165,7 @@ def command(
             _run(experiment, place, out, overwrite=overwrite, strict=strict, json=json)
 
 
-def _placed(request: ComparisonRequest) -> AbstractContextManager[Place]:
+def _placed(request: ComparisonRequest) -> AbstractContextManager[RunsPlace]:
     from rlzoo.experiment import places
 
     return places.opened(request.on, request.gpus_per_run)
@@ -188,7 +188,9 @@ def _tell_plan(
     compare_plan.show(experiment, out, preset, json=json, result=last)
 
 
-def _run(experiment: Experiment, place: Place, out: Path | None, *, overwrite: bool, strict: bool, json: bool) -> None:
+def _run(
+    experiment: Experiment, place: RunsPlace, out: Path | None, *, overwrite: bool, strict: bool, json: bool
+) -> None:
     """Make the runs, judge them, and name those that failed. Exit code 1 if any did."""
     from rlzoo.cli import launch, verdicts
     from rlzoo.experiment import workspace
@@ -259,7 +261,7 @@ def _request(
     return request, recipe_of
 
 
-def _design(request: ComparisonRequest, out: Path | None, place: Place) -> Experiment:
+def _design(request: ComparisonRequest, out: Path | None, place: RunsPlace) -> Experiment:
     """The comparison worked out, with the threads of the one that is being gone on with: other numbers would give other results."""
     from rlzoo.experiment import design
     from rlzoo.runs.comparison import read_spec

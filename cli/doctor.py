@@ -10,7 +10,7 @@ import typer
 from rlzoo.cli.options import Json
 
 if TYPE_CHECKING:
-    from rlzoo.cli.installed import Part
+    from rlzoo.cli.installed import InstalledPart
 
 HEADINGS = {"base": "What every run needs", "machine": "This machine", "more": "What can be added"}
 STYLES = {"ok": "green", "absent": "dim", "unfit": "yellow", "broken": "red"}
@@ -43,7 +43,7 @@ def command(json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _show(part: Part) -> None:
+def _show(part: InstalledPart) -> None:
     from rlzoo.cli import console
 
     state = "broken" if part.group == "base" and part.state != "ok" else part.state
@@ -52,7 +52,7 @@ def _show(part: Part) -> None:
         console.print_pairs([(label, text) for label, text in _told(part) if text])
 
 
-def _told(part: Part) -> list[tuple[str, str]]:
+def _told(part: InstalledPart) -> list[tuple[str, str]]:
     return [
         ("why", part.why),
         ("would enable" if part.state == "absent" else "for", part.enables),

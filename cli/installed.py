@@ -17,7 +17,7 @@ State = Literal["ok", "absent", "unfit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class InstalledPart:
     """Something that rlzoo runs on, or could."""
 
     name: str
@@ -99,7 +99,7 @@ _REQUIREMENT = re.compile(
 _CLAUSE = re.compile(r"\s*(==|!=|>=|<=|~=|>|<)\s*([0-9][^\s,]*)\s*")
 
 
-def parts() -> list[Part]:
+def parts() -> list[InstalledPart]:
     """Everything, in the order in which it is told."""
     return [*base(), *machine(), *more()]
 
@@ -108,11 +108,11 @@ def parts() -> list[Part]:
 # Packages
 
 
-def base() -> list[Part]:
+def base() -> list[InstalledPart]:
     """Python, and every package that rlzoo itself requires."""
     version = platform.python_version()
     old = sys.version_info[:2] < NEEDED_PYTHON
-    python = Part(
+    python = InstalledPart(
         name="Python",
         group="base",
         state="unfit" if old else "ok",
@@ -128,32 +128,34 @@ def base() -> list[Part]:
     return [python, itself, *(_needed(name, wanted) for name, wanted in _requirements("rlzoo"))]
 
 
-def _needed(name: str, wanted: str) -> Part:
+def _needed(name: str, wanted: str) -> InstalledPart:
     install = f"pip install '{name}{wanted}'"
     version = version_of(name)
     if version is None:
-        return Part(name=name, group="base", state="absent", install=install)
+        return InstalledPart(name=name, group="base", state="absent", install=install)
     if not fits(version, wanted):
-        return Part(name=name, group="base", state="unfit", found=version, install=install, why=f"rlzoo needs {wanted}")
-    return Part(name=name, group="base", state="ok", found=version)
+        return InstalledPart(
+            name=name, group="base", state="unfit", found=version, install=install, why=f"rlzoo needs {wanted}"
+        )
+    return InstalledPart(name=name, group="base", state="ok", found=version)
 
 
-def more() -> list[Part]:
+def more() -> list[InstalledPart]:
     """What can be added: packages, then programs."""
     return [*map(_extra, EXTRAS), *(_program(name, *about) for name, about in PROGRAMS.items())]
 
 
-def _extra(extra: Extra) -> Part:
+def _extra(extra: Extra) -> InstalledPart:
     name = next((name for name in extra.names if version_of(name) is not None), extra.names[0])
     version = version_of(name)
     there = find_spec(extra.module) is not None
     if version is None and not there:
-        return Part(name=name, group="more", state="absent", enables=extra.enables, install=extra.install)
+        return InstalledPart(name=name, group="more", state="absent", enables=extra.enables, install=extra.install)
     why = _misfit(extra, name, version) if version is not None and there else ""
     if not there:
         why = f"its metadata is here, but no module {extra.module!r}"
     state: State = "unfit" if why else "ok"
-    return Part(
+    return InstalledPart(
         name=name,
         group="more",
         state=state,
@@ -228,22 +230,22 @@ def _release(version: str) -> tuple[int, ...]:
 # The machine
 
 
-def machine() -> list[Part]:
+def machine() -> list[InstalledPart]:
     """What there is to compute with."""
     from rlzoo.configure import default_threads
 
-    cores = Part(name="cores", group="machine", state="ok", found=str(default_threads()))
+    cores = InstalledPart(name="cores", group="machine", state="ok", found=str(default_threads()))
     return [cores, _memory(), _gpus(), sandbox()]
 
 
-def _memory() -> Part:
+def _memory() -> InstalledPart:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         sizes = {line.split(":")[0]: int(line.split()[1]) / 2**20 for line in lines if line.endswith("kB")}
         found = f"{sizes['MemTotal']:.1f} GiB, {sizes['MemAvailable']:.1f} free"
     except (OSError, ValueError, KeyError):
         found = "cannot be told here"
-    return Part(name="memory", group="machine", state="ok", found=found)
+    return InstalledPart(name="memory", group="machine", state="ok", found=found)
 
 
 def gpus(folder: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
@@ -269,12 +271,12 @@ def cuda_of_torch() -> str | None:
     return found[1] if found else None
 
 
-def _gpus() -> Part:
+def _gpus() -> InstalledPart:
     found, cuda = gpus(), cuda_of_torch()
     told = f"{len(found)} × {found[0]}" if len(set(found)) == 1 and len(found) > 1 else ", ".join(found)
     enables = "models of billions of parameters"
     if found and not cuda:
-        return Part(
+        return InstalledPart(
             name="GPU",
             group="machine",
             state="unfit",
@@ -284,22 +286,22 @@ def _gpus() -> Part:
             install="reinstall torch as its install page says for CUDA",
         )
     if not found:
-        return Part(name="GPU", group="machine", state="absent", enables=enables)
-    return Part(
+        return InstalledPart(name="GPU", group="machine", state="absent", enables=enables)
+    return InstalledPart(
         name="GPU", group="machine", state="ok", found=f"{told}, PyTorch built for CUDA {cuda}", enables=enables
     )
 
 
-def _program(name: str, commands: Sequence[str], enables: str, package: str) -> Part:
+def _program(name: str, commands: Sequence[str], enables: str, package: str) -> InstalledPart:
     found = next((path for path in map(shutil.which, commands) if path), None)
     if found is None:
-        return Part(
+        return InstalledPart(
             name=name, group="more", state="absent", enables=enables, install=f"apt install {package} (Debian, Ubuntu)"
         )
-    return Part(name=name, group="more", state="ok", found=found, enables=enables)
+    return InstalledPart(name=name, group="more", state="ok", found=found, enables=enables)
 
 
-def sandbox() -> Part:
+def sandbox() -> InstalledPart:
     """The strongest level of isolation that withstands its attacks here: the one thing that is tried and not looked up."""
     from rlzoo.verifiers.sandbox import levels
     from rlzoo.verifiers.sandbox.client import SandboxFault
@@ -308,7 +310,7 @@ def sandbox() -> Part:
     try:
         found = levels.choose()
     except SandboxFault as fault:
-        return Part(
+        return InstalledPart(
             name="sandbox",
             group="machine",
             state="absent",
@@ -316,7 +318,7 @@ def sandbox() -> Part:
             why=str(fault),
             install="see the message, or set verifier.sandbox_url to a SandboxFusion server",
         )
-    return Part(
+    return InstalledPart(
         name="sandbox",
         group="machine",
         state="ok",

@@ -15,12 +15,12 @@ from rlzoo.signals import terminated_like_ctrl_c
 if TYPE_CHECKING:
     from rlzoo.config import RunConfig
     from rlzoo.experiment.design import Experiment
-    from rlzoo.experiment.machine import Place
+    from rlzoo.experiment.machine import RunsPlace
     from rlzoo.experiment.runner import Run
     from rlzoo.runs.identity import RunCode
 
 
-def carry_out(experiment: Experiment, place: Place, out: Path, *, overwrite: bool, json: bool) -> list[Run]:
+def carry_out(experiment: Experiment, place: RunsPlace, out: Path, *, overwrite: bool, json: bool) -> list[Run]:
     """Make all runs of the comparison that are not finished; those that failed for good."""
     from rlzoo.cli import console, grid
     from rlzoo.experiment import runner, workspace

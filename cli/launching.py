@@ -14,8 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from rlzoo import placement
-from rlzoo.cli import accelerated, plain
-from rlzoo.configure import default_threads
+from rlzoo.cli import plain
 from rlzoo.errors import UsageError
 from rlzoo.placement import RankPlace
 from rlzoo.signals import handled
@@ -32,6 +31,8 @@ AT_ONCE = 3
 def check(nproc: int | None) -> None:
     """Refuse a number that is none, ranks that start ranks, and a launcher that has started fewer than it was asked for."""
     if nproc is None:
+        from rlzoo.cli import accelerated
+
         accelerated.check_lone()
         return
     if nproc < 1:
@@ -51,6 +52,8 @@ def check_room(nproc: int, model: ModelConfig) -> None:
             f"--nproc is {nproc}, but torch sees {devices} CUDA device{'' if devices == 1 else 's'} here, and each rank needs its own. "
             f"Give --nproc {devices} or fewer, or compute on cores with --set model.device=cpu."
         )
+    from rlzoo.configure import default_threads
+
     cores = default_threads()
     if devices is None and nproc > cores:
         raise UsageError(
@@ -98,6 +101,8 @@ def start(nproc: int, words: list[str], out: Path) -> int:
     os.environ[placement.NPROC] = str(nproc)
     quiet = "ignore:resource_tracker:UserWarning"  # what is left of a rank that was killed has its tidying told
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), quiet]))
+    from rlzoo.configure import default_threads
+
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, default_threads() // nproc)))
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL + 1)  # what it would say is said below
     with tempfile.TemporaryDirectory(prefix="rlzoo-ranks-") as logs, _passing_on():

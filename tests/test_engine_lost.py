@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,15 +151,18 @@ def test_a_damaged_checkpoint_is_set_aside(name: str, harm: Callable[[Path], obj
     assert [path.name for path in sorted(run.checkpoints.iterdir())] == ["step-000002", "step-000003"]
 
 
-class Part:
+class Written:
     """Writes what a model or a tokenizer writes, in a few bytes."""
 
-    def save_pretrained(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"weights")
+
+    save_pretrained = save
 
 
 def whole_checkpoint(run: RunDir, step: int) -> None:
-    checkpoint.save(run, step, Part(), Part(), {"step": step}, {})
+    written: Any = Written()
+    checkpoint.save(run, step, written, written, {"step": step}, {})
 
 
 def test_a_damaged_checkpoint_is_written_again_when_its_step_comes_again(model: str, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Threaded(Ranks):
 def passes(section: str, act: Callable[[Bench], object], **learner: Any) -> list[list[str]]:
     """What each rank's models were called for, in order: the trained one and its copies, with and without gradient."""
     meeting = Meeting()
-    benches = [Bench(section, ranks=Threaded(rank, WORLD, meeting), learner=learner) for rank in range(WORLD)]
+    benches = [Bench(section, ranks=Threaded(rank, WORLD, meeting=meeting), learner=learner) for rank in range(WORLD)]
     heard: list[list[str]] = [[] for _ in benches]
     for bench, calls in zip(benches, heard, strict=True):
 

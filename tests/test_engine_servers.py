@@ -27,7 +27,7 @@ from rlzoo.engine.model.loading import load_policy
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.sampling import warden
 from rlzoo.engine.sampling.engines import Serving, check_version
-from rlzoo.engine.sampling.http_lines import Lines, Refused, ServerGone
+from rlzoo.engine.sampling.http_lines import Refused, ServerGone, ServerLines
 from rlzoo.engine.sampling.servers import Server, arguments, greet, write_weights
 from rlzoo.engine.sampling.vllm import VllmSampler
 from rlzoo.errors import ConfigError, SamplerFault, UsageError
@@ -212,13 +212,13 @@ def test_a_server_that_goes_is_told_as_that(tmp_path: Path) -> None:
 
 def test_lines_tell_what_is_gone_from_what_refuses() -> None:
     with answering({"/here": {"a": 1}}) as url:
-        lines = Lines(url)
+        lines = ServerLines(url)
         assert lines.ask("GET", "/here") == {"a": 1}
         with pytest.raises(Refused, match="HTTP 404"):
             lines.ask("POST", "/elsewhere", {"b": 2})
         assert lines.ask("POST", "/here", {"b": 2}) == {"a": 1}
     with pytest.raises(ServerGone):
-        Lines(url).ask("GET", "/here", timeout=5)
+        ServerLines(url).ask("GET", "/here", timeout=5)
 
 
 # -- vLLM that is not there, or does not fit --------------------------------------------------------------

@@ -362,7 +362,9 @@ def test_a_run_with_only_its_start_evaluated_shows_one_column(tmp_path: Path) ->
 
 def test_what_stands_in_the_way_is_told_of_the_last_step(tmp_path: Path) -> None:
     """Of a run still running too: it has not ended."""
-    run = write_run(tmp_path / "run", state="running", metrics={"reward/std": 0.0, "reward/mean": 0.0})
+    run = write_run(
+        tmp_path / "run", state="running", metrics={"reward/std": 0.0, "reward/mean": 0.0, "grad/norm": 0.0}
+    )
     note = content.health(alone.grid(records.alone(run))).note
     assert " grpo-seed0, at its last step: for 12 steps: all rewards are 0, so" in note
 

@@ -97,8 +97,9 @@ def test_the_running_pass_rate_of_a_level_by_hand() -> None:
 LEARNER: dict[str, Any] = {
     "updates_per_step": 4, "tokens_per_microbatch": 8192, "lr": 1e-4, "schedule": "constant", "warmup_steps": 0, "lr_floor": 0.0,
     "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "max_grad_norm": 1.0, "skip": True, "old_logps": "trainer",
-    "logit_elements": 1 << 22, "max_nonfinite": 3,
-    "mismatch": {"mode": "off", "cap": 2.0, "low": 0.5, "high": 5.0},
+    "logit_elements": 1 << 22, "max_nonfinite": 3, "packing": False, "shard": "none", "offload": False,
+    "activation_checkpointing": False,
+    "mismatch": {"mode": "off", "level": "token", "cap": 2.0, "low": 0.5, "high": 5.0},
 }  # fmt: skip
 REWARD: dict[str, Any] = {
     "format": 0.0, "format_kind": "answer", "length": 0.0, "gated": True, "overlong": 0.0, "overlong_buffer": 16,

@@ -200,11 +200,11 @@ def test_versions_say_that_answers_are_found_in_more_places():
     metadata = {"kind": "truth", "expression": "a", "letters": ["a"]}
     assert LOGIC.judge(problem("logic", **metadata), "The answer is TF.").status == "correct"
     assert {name: build_verifier(name).version for name in ("maths", "choice", "code", "logic", "reasoning-gym")} == {
-        "maths": 3,
-        "choice": 3,
+        "maths": 4,
+        "choice": 4,
         "code": 4,
-        "logic": 3,
-        "reasoning-gym": 3,
+        "logic": 4,
+        "reasoning-gym": 4,
     }
 
 

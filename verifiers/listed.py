@@ -15,7 +15,7 @@ WORKING = re.compile(
 )
 """Names of what is part of a calculation, or of no value by itself."""
 NUMBERED = re.compile(r"\s*\b(?:first|second|third|fourth|one|two|three|\d+|[a-z])\b\s*|_?\d+$", re.IGNORECASE)
-OPENING = re.compile(rf"\W*{DEPENDS}(?P<word>yes|no)\b\W*?(?:[.,:;—–-]\**(?=\s|$)|\**$)", re.IGNORECASE)
+OPENING = re.compile(rf"{DEPENDS}\W*(?P<word>yes|no)\b\W*?(?:[.,:;—–-]\**(?=\s|$)|\**$)", re.IGNORECASE)
 OTHER = {"yes": re.compile(r"\bno\b(?! \w)", re.IGNORECASE), "no": re.compile(r"\byes\b", re.IGNORECASE)}
 TAKEN_BACK = re.compile(rf"\b(?:{DOUBTED}|however|correction)\b", re.IGNORECASE)
 BESIDE = re.compile(r"(?<=[\w)}$%])\s*[,;]?\s+(?:and\s+)?(?=\*\*[^*\n]{1,40}(?::\*\*|\*\*:))")

@@ -28,6 +28,7 @@ from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.heads import Heads
 from rlzoo.engine.model.loading import load_tokenizer, open_store
+from rlzoo.engine.model.rendering import Renderer
 from rlzoo.engine.model.suitability import check_packing
 from rlzoo.engine.model.weights.adapted import Adapted
 from rlzoo.engine.model.weights.base import WeightStore
@@ -151,6 +152,17 @@ def _judges(
     return pool
 
 
+def _scorer(
+    config: RunConfig, store: WeightStore, renderer: Renderer, objective: Objective[Any], ranks: Ranks
+) -> Scorer:
+    """What serves an objective: copies of the weights that its signals name, and its own heads."""
+    initial = store.initial if isinstance(store, Adapted) else partial(open_store, config, ranks, None)
+    heads = Heads(objective, store.hidden, device=store.device, dtype=store.wide, seed=config.seed, ranks=ranks)
+    budget = 2 * config.learner.tokens_per_microbatch
+    copies = PolicyCopies(store, initial)
+    return Scorer(copies, renderer, objective, heads, ranks, budget=budget, packed=config.learner.packing)
+
+
 def open_parts(
     config: RunConfig,
     run: RunDir,
@@ -174,11 +186,7 @@ def open_parts(
     renderer = open_renderer(config, tokenizer, store, reporter)
     measure(config, renderer, asked_of(config, supply), reporter)
     sampler = open_sampler(config, tokenizer, store, stack, ranks=ranks, folder=run.path)
-    initial = store.initial if isinstance(store, Adapted) else partial(open_store, config, ranks, None)
-    copies = PolicyCopies(store, initial)
-    heads = Heads(objective, store.hidden, device=store.device, dtype=store.wide, seed=config.seed, ranks=ranks)
-    budget = 2 * config.learner.tokens_per_microbatch
-    scorer = Scorer(copies, renderer, objective, heads, ranks, budget=budget, packed=config.learner.packing)
+    scorer = _scorer(config, store, renderer, objective, ranks)
     learner = Learner(config, ranks, scorer)
     clock = Clock(reporter, store.device)
     trackers = Trackers(config, run.path, active=ranks.first)
@@ -190,19 +198,7 @@ def open_parts(
     diagnostics = Diagnostics(config, learner, asker, recorder, clock)
     spent = Spent(parameters=store.num_parameters, frozen=store.num_frozen)
     saver = Saver(
-        config,
-        run,
-        ranks,
-        reporter,
-        supply,
-        tokenizer,
-        learner,
-        copies,
-        objective,
-        diagnostics,
-        answers,
-        spent,
-        recorder,
+        config, run, ranks, reporter, supply, tokenizer, learner, objective, diagnostics, answers, spent, recorder
     )
     return Collaborators(
         config=config,
@@ -214,7 +210,7 @@ def open_parts(
         reporter=reporter,
         clock=clock,
         store=store,
-        copies=copies,
+        copies=scorer.copies,
         tokenizer=tokenizer,
         sampler=sampler,
         answers=answers,

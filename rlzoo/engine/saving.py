@@ -38,7 +38,6 @@ class Saver:
     supply: Supply
     tokenizer: Any
     learner: Learner
-    copies: PolicyCopies
     objective: Objective[Any]
     diagnostics: Diagnostics
     answers: Answers
@@ -50,6 +49,10 @@ class Saver:
     """The step of the newest checkpoint; 0 = none."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of the run's files of steps, as they were when a checkpoint first held them."""
+
+    @property
+    def copies(self) -> PolicyCopies:
+        return self.learner.scorer.copies
 
     def due(self, step: int) -> bool:
         """Whether this step ends in a checkpoint: by the settings, or in place of one that was found damaged."""

@@ -92,7 +92,9 @@ class Scorer:
     def _padding(self, sequences: Sequences) -> list[Sequences]:
         """What this rank reads besides its own rows, so that it makes as many passes as any: the shortest row, over and over."""
         lengths, world = sequences.lengths, self.ranks.world
-        cuts = [sum(1 for _ in microbatches(lengths[rank::world], self.budget)) for rank in range(world)]
+        cuts = [
+            sum(1 for _ in microbatches(lengths[rank::world], self.budget, packed=self.packed)) for rank in range(world)
+        ]
         shortest = sequences.take([min(range(len(lengths)), key=lengths.__getitem__)])
         return [shortest] * (max(cuts) - cuts[self.ranks.rank])
 

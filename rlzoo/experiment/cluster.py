@@ -13,7 +13,7 @@ from typing import Any
 from rlzoo.config import EMBEDDED, RunConfig
 from rlzoo.errors import UsageError
 from rlzoo.experiment.carrier import Need, RayExecutor
-from rlzoo.experiment.machine import MEMORY_PER_RUN, Share
+from rlzoo.experiment.machine import MEMORY_PER_RUN, RunsShare
 
 INSTALL = "pip install 'rlzoo[ray]'"
 PROBE_S = 60.0
@@ -63,7 +63,7 @@ class RayCluster:
     nodes: Sequence[Node]
     gpus_per_run: int | None = None
 
-    def share(self, config: RunConfig, runs: int, *, jobs: int | None, threads: int | None) -> Share:
+    def share(self, config: RunConfig, runs: int, *, jobs: int | None, threads: int | None) -> RunsShare:
         need = self.need(config, config.threads or threads)
         carried = sum(node.carries(need) for node in self.nodes)
         if not carried:
@@ -72,7 +72,7 @@ class RayCluster:
                 + "\n".join(f"  {node}" for node in self.nodes)
                 + "\nAdd a node (`ray start --address=HEAD:6379`), or ask for less: --gpus-per-run, --set threads=1"
             )
-        return Share(slots=min(jobs or carried, carried, runs), threads=need.cpus)
+        return RunsShare(slots=min(jobs or carried, carried, runs), threads=need.cpus)
 
     def need(self, config: RunConfig, threads: int | None) -> Need:
         """What one run takes; without `threads`, as many cores as fit it on every node that could have it."""

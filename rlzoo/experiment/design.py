@@ -14,7 +14,7 @@ from rlzoo.config import BudgetConfig, RunConfig
 from rlzoo.errors import ConfigError, UnknownName, UsageError, did_you_mean
 from rlzoo.experiment import arms as arms_
 from rlzoo.experiment.arms import Variant
-from rlzoo.experiment.machine import Place, ThisMachine
+from rlzoo.experiment.machine import RunsPlace, ThisMachine
 from rlzoo.runs.comparison import MARGIN, Arm, ComparisonSpec, run_name
 from rlzoo.runs.folder import dumps
 from rlzoo.runs.identity import settings_digest
@@ -150,7 +150,7 @@ class Experiment:
         return {arm: lines for arm, lines in found.items() if lines}
 
 
-def make(request: ComparisonRequest, *, threads: int | None = None, place: Place = THIS_MACHINE) -> Experiment:
+def make(request: ComparisonRequest, *, threads: int | None = None, place: RunsPlace = THIS_MACHINE) -> Experiment:
     """The comparison asked for. UsageError, before anything is started, where an arm or a setting cannot be.
 
     `threads` are those of the comparison being continued.

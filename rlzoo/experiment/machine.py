@@ -17,7 +17,7 @@ MEMORY_PER_RUN = 3 * 2**29
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class RunsShare:
     """How a place is divided among runs."""
 
     slots: int
@@ -26,10 +26,10 @@ class Share:
     """Of each run."""
 
 
-class Place(Protocol):
+class RunsPlace(Protocol):
     """Where runs can be carried out."""
 
-    def share(self, config: RunConfig, runs: int, *, jobs: int | None, threads: int | None) -> Share:
+    def share(self, config: RunConfig, runs: int, *, jobs: int | None, threads: int | None) -> RunsShare:
         """What `runs` like this one get; `jobs` and `threads` are what was asked for, or used before."""
         ...
 
@@ -44,10 +44,10 @@ class ThisMachine:
 
     gpus_per_run: int | None = None
 
-    def share(self, config: RunConfig, runs: int, *, jobs: int | None, threads: int | None) -> Share:
+    def share(self, config: RunConfig, runs: int, *, jobs: int | None, threads: int | None) -> RunsShare:
         groups = self._groups(config)
         slots = jobs or min(runs, len(groups) or _without_gpus(config))
-        return Share(slots=slots, threads=config.threads or threads or max(1, configure.default_threads() // slots))
+        return RunsShare(slots=slots, threads=config.threads or threads or max(1, configure.default_threads() // slots))
 
     def executor(self, config: RunConfig, slots: int, folder: Path, lock: int) -> LocalExecutor:
         return LocalExecutor(slots, lock, self._groups(config))

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 from rlzoo.errors import UnknownName
 from rlzoo.experiment import cluster
-from rlzoo.experiment.machine import Place, ThisMachine
+from rlzoo.experiment.machine import RunsPlace, ThisMachine
 
 
 @contextmanager
-def opened(on: str, gpus_per_run: int | None) -> Iterator[Place]:
+def opened(on: str, gpus_per_run: int | None) -> Iterator[RunsPlace]:
     """This machine (`local`), or a Ray cluster (`ray`, `ray://host:port`) to which we are connected meanwhile."""
     if on == "local":
         yield ThisMachine(gpus_per_run=gpus_per_run)

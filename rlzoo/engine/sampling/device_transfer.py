@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import reduce_tensor
 
-from rlzoo.engine.sampling.http_lines import Lines
+from rlzoo.engine.sampling.http_lines import ServerLines
 
 OPTIONS = ("--weight-transfer-config", '{"backend": "ipc"}')
 ENVIRONMENT = {"VLLM_ALLOW_INSECURE_SERIALIZATION": "1"}
 """Handles of CUDA memory travel as pickles; the server listens on this machine alone."""
 
 
-def agree(lines: Lines) -> None:
+def agree(lines: ServerLines) -> None:
     """Once, before the first weights: each comes as it is, not packed."""
     lines.ask("POST", "/init_weight_transfer_engine", {"init_info": {"packed": False}})
 
 
-def send(lines: Lines, named: Iterable[tuple[str, Tensor]]) -> None:
+def send(lines: ServerLines, named: Iterable[tuple[str, Tensor]]) -> None:
     """Handles of the weights; back when the server has copied them all, so that they may change again."""
     held = [(name, weight.contiguous()) for name, weight in named]  # handles keep nothing alive
     uuid = str(torch.cuda.get_device_properties(held[0][1].device).uuid)

@@ -24,7 +24,7 @@ class Refused(Exception):
         self.status = status
 
 
-class Lines:
+class ServerLines:
     """Connections to one server."""
 
     def __init__(self, url: str) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.sampling import device_transfer, warden
 from rlzoo.engine.sampling.engines import CPU_BATCH, CPU_BLOCK, Draw, Sampled, Serving, check_version
-from rlzoo.engine.sampling.http_lines import Lines, Refused, ServerGone
+from rlzoo.engine.sampling.http_lines import Refused, ServerGone, ServerLines
 from rlzoo.engine.sampling.vllm_worker import EXTENSION
 from rlzoo.errors import ConfigError, SamplerFault
 
@@ -57,7 +57,7 @@ class Server:
     def __init__(self, url: str, owner: str, folder: Path) -> None:
         """`owner`: a name of this run, by which its weights are known. `folder`: where weights lie for the server to read."""
         self.url = url
-        self.lines = Lines(url)
+        self.lines = ServerLines(url)
         self.owner = owner
         self.file = folder / "weights.safetensors"
         self.passing = False
@@ -199,7 +199,7 @@ class OwnServer(Server):
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.url = f"http://127.0.0.1:{self.port}"  # the same when it is started again: other ranks know it
-        self.lines = Lines(self.url)
+        self.lines = ServerLines(self.url)
         more = arguments(self.served, host="127.0.0.1", port=self.port, cpu=not torch.cuda.is_available())
         more += device_transfer.OPTIONS if self.on_device else ()
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *more]
@@ -298,14 +298,14 @@ def open_server(place: str, served: Serving, ranks: Ranks, folder: Path | None, 
     return server
 
 
-def state(lines: Lines) -> Any:
+def state(lines: ServerLines) -> Any:
     """What the server's first worker says of itself; Refused where it has no worker of ours."""
     return lines.ask("POST", "/collective_rpc", {"method": "rlzoo_state"})["results"][0]
 
 
 def greet(url: str, served: Serving) -> None:
     """Refuse a server that is dead, another's, or serves something else, before anything is loaded. ConfigError."""
-    lines = Lines(url)
+    lines = ServerLines(url)
     words = arguments(served, host="127.0.0.1", port=lines.port, cpu=not torch.cuda.is_available())
     how = f"Start one: VLLM_SERVER_DEV_MODE=1 python -m vllm.entrypoints.openai.api_server {shlex.join(words)}"
     try:

@@ -81,7 +81,7 @@ class WeightStore(Protocol):
         ...
 
     def exact(self) -> Iterator[tuple[str, Tensor]]:
-        """Every weight once, unrounded, by its name in the policy. All ranks go through it to its end."""
+        """Every weight once, unrounded, by its name in the policy. All ranks go through it to its end. Any shape"""
         ...
 
     def output_weights(self) -> OutputWeights:

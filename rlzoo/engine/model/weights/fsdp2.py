@@ -14,12 +14,12 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from rlzoo.engine.model.policy import Policy
-from rlzoo.engine.model.weights.pieces import Pieces, give_room, layers_of
+from rlzoo.engine.model.weights.pieces import ShardedStore, give_room, layers_of
 from rlzoo.engine.model.weights.replicated import MakeOptimizer
 from rlzoo.engine.ranks import Ranks
 
 
-class Fsdp2(Pieces):
+class Fsdp2(ShardedStore):
     """Weights in slices, gathered layer by layer for a pass. What is trained is kept in float32 and rounded as it is gathered."""
 
     def __init__(
@@ -61,6 +61,7 @@ class Fsdp2(Pieces):
 
     @torch.no_grad()
     def gathered(self, name: str) -> Tensor:
+        """As the base says. Any shape"""
         return self._whole(self.slices[name])
 
     def _whole(self, held: DTensor) -> Tensor:

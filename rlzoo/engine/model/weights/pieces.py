@@ -19,7 +19,7 @@ from rlzoo.engine.ranks import Ranks
 from rlzoo.types import Pooling
 
 
-class Pieces(ABC):
+class ShardedStore(ABC):
     """Weights cut up over ranks. A subclass cuts `policy`, gathers one weight at a time and steps."""
 
     module: Callable[..., Outputs]
@@ -42,7 +42,7 @@ class Pieces(ABC):
 
     @abstractmethod
     def gathered(self, name: str) -> Tensor:
-        """A weight, whole and unrounded, on the device. All ranks call it. The weight's own shape"""
+        """A weight, whole and unrounded, on the device. All ranks call it. Any shape"""
 
     @abstractmethod
     def place(self, name: str, whole: Tensor) -> None:
@@ -157,7 +157,7 @@ class Pieces(ABC):
     # -- a checkpoint -------------------------------------------------------------------------------------
 
     def weights_state(self) -> dict[str, dict[str, Tensor]]:
-        """Every weight by each of its names, as it is computed with; and those that this rounds. Complete on the first rank."""
+        """Every weight by each of its names, as it is computed with; and those that this rounds. Complete on the first rank. Any shape"""
         weights: dict[str, Tensor] = {f"model.{name}": tensor.cpu() for name, tensor in kept_buffers(self.shell.model)}
         masters: dict[str, Tensor] = {}
         for name, tensor in self.exact():
@@ -214,7 +214,7 @@ def names_of(policy: Policy) -> dict[str, list[str]]:
 
 
 def kept_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The model's buffers that `save_pretrained` writes."""
+    """The model's buffers that `save_pretrained` writes. Any shape"""
     for prefix, module in model.named_modules():
         for name, buffer in module._buffers.items():
             if buffer is not None and name not in module._non_persistent_buffers_set:

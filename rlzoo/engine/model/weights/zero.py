@@ -21,7 +21,7 @@ from rlzoo.engine.model.policy import Outputs, Policy
 from rlzoo.engine.model.sequences import Sequences
 from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.model.weights.fsdp2 import Fsdp2
-from rlzoo.engine.model.weights.pieces import Pieces, filled, give_room
+from rlzoo.engine.model.weights.pieces import ShardedStore, filled, give_room
 from rlzoo.engine.model.weights.replicated import MakeOptimizer, Replicated
 from rlzoo.engine.ranks import Ranks
 from rlzoo.training_config import LearnerConfig
@@ -31,7 +31,7 @@ PROBE = Sequences([(0,)], [(0,)])
 """One token behind another, for a pass that is worth nothing."""
 
 
-class Zero(Pieces):
+class Zero(ShardedStore):
     """What is trained, in DeepSpeed's hands. Masters are float32, in pieces."""
 
     def __init__(
@@ -74,6 +74,7 @@ class Zero(Pieces):
 
     @torch.no_grad()
     def gathered(self, name: str) -> Tensor:
+        """As the base says. Any shape"""
         from deepspeed import zero
         from deepspeed.utils import safe_get_full_fp32_param
 
