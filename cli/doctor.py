@@ -17,7 +17,9 @@ STYLES = {"ok": "green", "absent": "dim", "unfit": "yellow", "broken": "red"}
 
 
 def command(json: Json = False) -> None:
-    """Say what is installed here, what each missing part would enable, and the command that installs it.
+    """Say what is installed here and what is missing.
+
+    What each missing part would enable, and the command that installs it.
 
     Packages are looked up and not loaded. The exit code is 1 where a part that every run needs is missing or of a version that does not fit.
     """
