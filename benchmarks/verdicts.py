@@ -30,7 +30,7 @@ from rlzoo.verifiers.maths import MathsConfig
 ROOT = Path(__file__).resolve().parents[1]
 SETS = ROOT / "benchmarks" / "verdicts"
 DOCS = ROOT / "docs" / "verifiers.md"
-PARTS = ("first", "second", "third", "fourth")
+PARTS = ("first", "second", "third", "fourth", "fifth")
 FORMS = ("stdio", "call", "assertions", "pytest", "check", "pairs")
 BARE = "math-verify"
 FIELDS = {

@@ -13,10 +13,11 @@ from tests.support import benchmark
 
 verdicts = benchmark("verdicts")
 
-SIZES = {"maths": (100, 100, 100, 100), "code": (84, 84, 60, 84)}
+SIZES = {"maths": (100, 100, 100, 100, 100), "code": (84, 84, 60, 84, 84)}
 """Rows of each part."""
 EACH = [(kind, part, size) for kind, sizes in SIZES.items() for part, size in zip(verdicts.PARTS, sizes, strict=False)]
-RIGHT = {"third": dict.fromkeys(verdicts.FORMS, 7), "fourth": dict.fromkeys(verdicts.FORMS[:4], 10) | {"check": 20}}
+FOUR_AND_CHECKS = dict.fromkeys(verdicts.FORMS[:4], 10) | {"check": 20}
+RIGHT = {"third": dict.fromkeys(verdicts.FORMS, 7), "fourth": FOUR_AND_CHECKS, "fifth": FOUR_AND_CHECKS}
 
 
 @pytest.mark.parametrize(("kind", "part", "size"), EACH)

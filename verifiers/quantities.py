@@ -30,10 +30,11 @@ EQUATION = re.compile(r"(?<![<>\\!])=")
 _POWER = r"(?:\d+|\(?-?\d+\)?|\(?\\frac\{\d+\}\{\d+\}\)?|\(?\d+/\d+\)?|\d+\.\d+)\^\{?\(?-?(?:\d+(?:/\d+)?|\d*\.\d+|\\frac\{-?\d+\}\{\d+\})\)?\}?"
 _WHOLE = rf"(?:{_POWER}|\d+)"
 _ANGLE = r"\\(?:sin|cos|tan|cot|sec|csc)[({]*(?:\\frac\{\d*\\pi\}\{\d+\}|\d*\\pi(?:/\d+)?|\d+)[)}]*"
+_ROOT_OF_UNITY = r"e\^\{(?=[^{}]*i)(?:\\pi|\\cdot|\\frac|[\dik/(){}*])*\}"
 NUMERIC = re.compile(
-    rf"[+-]?\(?(?:{_POWER}|\d+!|\\binom\{{\d+\}}\{{\d+\}}|\\sqrt(?:\[\d+\])?\{{\d+\}}|\|-?\d+(?:\.\d+)?\||\\frac\{{{_WHOLE}\}}\{{{_WHOLE}\}}|{_WHOLE}/{_WHOLE}|{_ANGLE})\)?"
+    rf"[+-]?\(?(?:{_POWER}|{_ROOT_OF_UNITY}|\d+!|\\binom\{{\d+\}}\{{\d+\}}|\\sqrt(?:\[\d+\])?\{{\d+\}}|\|-?\d+(?:\.\d+)?\||\\frac\{{{_WHOLE}\}}\{{{_WHOLE}\}}|{_WHOLE}/{_WHOLE}|{_ANGLE})\)?"
 )
-"""A number in another form: one power, factorial, binomial, root or sine, a fraction of powers. Anything longer is yet to be worked out."""
+"""A number in another form: one power, factorial, binomial, root or sine, a root of unity, a fraction of powers. Anything longer is yet to be worked out."""
 PRIMES = re.compile(r"(\d{1,6})(?:\^\{?(\d{1,2})\}?)?")
 UNITLESS = units.Unit("", None)
 
