@@ -277,8 +277,8 @@ class RunConfig(Settings):
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
     budget: BudgetConfig
-    seed: int = Field(0, ge=0)
-    """Of data order, sampling noise and heads."""
+    seed: int = Field(0, ge=0, lt=1 << 64)
+    """Of data order, sampling noise and heads. Torch's generators take 64 bits."""
     threads: int | None = Field(None, ge=1)
     """CPU threads of the trainer; None = all cores. Bit-identical results need the same number."""
 
