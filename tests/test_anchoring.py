@@ -58,7 +58,12 @@ def test_an_arm_of_a_comparison_gets_them() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "said"),
-    [("verifier={5: 1}", "verifier"), ("model.path=~nosuch/x", "~nosuch/x"), ("verifier={maths: 1}", "verifier.maths")],
+    [
+        ("seed=1180591620717411303424", "seed"),
+        ("verifier={5: 1}", "verifier"),
+        ("model.path=~nosuch/x", "~nosuch/x"),
+        ("verifier={maths: 1}", "verifier.maths"),
+    ],
 )
 def test_what_is_no_path_is_told_as_that(setting: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["train", "--dry-run", "--set", setting]) == 2
