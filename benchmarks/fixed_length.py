@@ -59,7 +59,7 @@ def run_rlzoo(folder: Path, steps: int, rows_at_once: int) -> list[float]:
     from rlzoo.runs.folder import RunDir
 
     nothing_ends: Any = lambda *_: (-1,)  # noqa: E731
-    transformers.end_tokens = nothing_ends  # whatever is sampled, a response goes on
+    vars(transformers)["end_tokens"] = nothing_ends  # whatever is sampled, a response goes on
 
     rows = [{"prompt": PROMPT, "answer": "1", "domain": "maths", "verifier": "maths"} for _ in range(40)]
     for i, row in enumerate(rows):
