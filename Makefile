@@ -45,10 +45,10 @@ demo: say-demo $(VENV)/.runtime
 	$(BIN)/rlzoo compare --preset quick $(ARGS)
 
 test: say-test lint
-	$(BIN)/pytest -m "not long and not gpu and not scale" -n $(PYTEST_WORKERS)
+	$(BIN)/pytest --ignore=tests/scale -m "not long and not gpu and not scale" -n $(PYTEST_WORKERS)
 
 test-all: say-test-all $(VENV)/.dev
-	$(BIN)/pytest -m "long and not gpu and not scale"
+	$(BIN)/pytest --ignore=tests/scale -m "long and not gpu and not scale"
 
 test-scale: say-test-scale $(VENV_SCALE)/.dev
 	$(VENV_SCALE)/bin/pytest -m "scale and not long and not gpu" tests/scale
