@@ -1,8 +1,11 @@
 """Judging in workers that can be killed."""
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +17,9 @@ from rlzoo.data.procedural import code, logic, maths
 from rlzoo.registry import build_verifier
 from rlzoo.types import Problem
 from rlzoo.verifier import SandboxSettings, VerifierContext
-from rlzoo.verifiers.pool import VerifierPool
+from rlzoo.verifiers.pool import VerifierPool, _Workers
 from rlzoo.verifiers.worker import Item
+from tests.support import offspring
 
 LIMIT_S = 0.5
 Make = Callable[..., Item]
@@ -127,6 +131,30 @@ def test_a_worker_lost_while_idle_is_replaced(pool: VerifierPool, item: Make):
     assert pool.judge([item("die later 1")])[0].correct
     time.sleep(1)
     assert pool.judge([item("after")])[0].correct
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+@pytest.mark.parametrize(("times", "status"), [(3, "correct"), (20, "error")])
+def test_workers_lost_before_they_began_are_no_fault_of_the_items(
+    times: int, status: str, item: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, left, schedule = set(offspring(os.getpid())), times, _Workers.schedule
+
+    def and_lost(workers: _Workers, *task: Any) -> Any:
+        nonlocal left
+        future = schedule(workers, *task)
+        for pid in set(offspring(os.getpid())) - others if left else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        left -= left > 0
+        return future
+
+    monkeypatch.setattr(_Workers, "schedule", and_lost)
+    with VerifierPool(workers=1, timeout_s=LIMIT_S) as pool:
+        verdicts = pool.judge([item("good"), item("fine")])
+    assert [verdict.status for verdict in verdicts] == [status] * 2
+    if status == "error":
+        assert all("workers were lost 5 times before they began" in verdict.reason for verdict in verdicts)
 
 
 def test_an_unknown_verifier_is_an_error(pool: VerifierPool, item: Make):

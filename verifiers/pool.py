@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as LimitExceeded
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from threading import RLock
 from types import TracebackType
@@ -35,6 +36,8 @@ TASKS = 500
 """Chunks that a worker judges before a fresh one takes its place, so that no library's memory grows for good."""
 POLL_S = 0.2
 """Seconds between looks at whether the pool was closed meanwhile."""
+BROKEN = 3
+"""Times that workers may be lost before they began an item without its being a fault of the item."""
 PAUSE = 0.25
 """Share of the limit after which a worker returns what it has: sound but slow items never add up to the limit."""
 
@@ -154,7 +157,7 @@ class VerifierPool:
 
     def _judge_fresh(self, items: list[Item], work: Work = worker.judge) -> list[Verdict]:
         final: dict[int, Verdict] = {}
-        tried = [0] * len(items)
+        tried, broken = [0] * len(items), [0] * len(items)
         again: set[int] = set()
         waiting = self._chunks(range(len(items)))
         while waiting:
@@ -166,7 +169,9 @@ class VerifierPool:
                     waiting.append(chunk[len(outcomes) :])
                 for at, outcome in zip(chunk, outcomes, strict=False):
                     over = isinstance(outcome, LimitExceeded)
-                    tried[at] += not over
+                    unbegun = isinstance(outcome, BrokenProcessPool) and broken[at] < BROKEN
+                    broken[at] += unbegun
+                    tried[at] += not (over or unbegun)
                     if at not in again and _may_be_the_machine(outcome, alone=len(chunk) == 1):
                         again.add(at)
                         waiting.append([at])
@@ -183,6 +188,8 @@ class VerifierPool:
             return Verdict(status="timeout", reason=f"over the limit of {self.timeout_s:g} s")
         if isinstance(outcome, ProcessExpired):
             return Verdict(status="error", reason=f"worker lost twice (exit code {outcome.exitcode})")
+        if isinstance(outcome, BrokenProcessPool):
+            return Verdict(status="error", reason=f"workers were lost {BROKEN + 2} times before they began: {outcome}")
         return Verdict(status="error", reason=f"verifier failed twice: {outcome}")
 
     def _load(self, items: Iterable[Item]) -> None:
@@ -244,7 +251,7 @@ class _Workers:
                 raise CancelledError
         try:
             return list(future.result())
-        except (LimitExceeded, ProcessExpired) as fate:
+        except (LimitExceeded, ProcessExpired, BrokenProcessPool) as fate:
             return [fate] * len(chunk)
         except Exception as fate:
             return [f"{type(fate).__name__}: {fate}"] * len(chunk)
