@@ -22,9 +22,16 @@ Sets = Annotated[
 Only = Annotated[list[str] | None, typer.Option("--only", metavar="LAW", help="Only this law; repeatable.")]
 
 
-def command(name: Name, sets: Sets = None, only: Only = None, json: options.Json = False) -> None:
-    """Try every law on an objective; exit code 1 if one is broken."""
+def command(
+    name: Name,
+    sets: Sets = None,
+    only: Only = None,
+    verbose: findings.Verbose = False,
+    json: options.Json = False,
+) -> None:
+    """Try every law on an objective, and show those that are broken; exit code 1 if one is."""
     from rlzoo.laws import objective as contract
 
     section = options.objective_section(name, sets)
-    findings.report(section["name"], contract.check(section, only or []), json=json)
+    tried = contract.check(section, only or [])
+    findings.report(section["name"], tried, json=json, verbose=verbose, by_design=contract.BY_DESIGN)

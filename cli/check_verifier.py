@@ -36,9 +36,10 @@ def command(
     sets: Sets = None,
     only: Only = None,
     timeout: Timeout = 2.0,
+    verbose: findings.Verbose = False,
     json: options.Json = False,
 ) -> None:
-    """Try every law on a verifier, in a worker process; exit code 1 if one is broken."""
+    """Try every law on a verifier, in a worker process, and show those that are broken; exit code 1 if one is."""
     from rlzoo import configure, registry
     from rlzoo.laws import verifier as contract
     from rlzoo.verifier import VerifierContext
@@ -47,6 +48,5 @@ def command(
         name = registry.only_verifier(name)
     problems = contract.problems_for(name, str(data) if data else None)
     context = VerifierContext(settings=configure.load(assignments=sets or []).verifier.own())
-    findings.report(
-        name, contract.check(name, problems, only=only or [], timeout_s=timeout, context=context), json=json
-    )
+    tried = contract.check(name, problems, only=only or [], timeout_s=timeout, context=context)
+    findings.report(name, tried, json=json, verbose=verbose)

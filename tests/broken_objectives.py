@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rlzoo import functional as F
 from rlzoo.algorithms.grpo import Grpo, GrpoConfig
+from rlzoo.objective import setting
 from rlzoo.types import (
     Credit,
     Divergence,
@@ -98,6 +99,30 @@ class DividesTwice(Grpo[GrpoConfig]):
     def token_losses(self, micro: MicroBatch) -> Mapping[str, Tensor]:
         length_B1 = micro.rollouts.response_mask_BT.sum(1, keepdim=True).clamp(min=1)
         return {name: loss / length_B1 for name, loss in super().token_losses(micro).items()}
+
+
+class NoRatio(Grpo[GrpoConfig]):
+    """Learns from an older policy's rollouts as if they were its own."""
+
+    def token_losses(self, micro: MicroBatch) -> Mapping[str, Tensor]:
+        return {"policy": -micro.credit.advantages_BT * micro.logps_BT}
+
+
+class IdleConfig(GrpoConfig):
+    """GRPO's, and one that nothing reads."""
+
+    sharpness: float = setting(1.0, source="nobody", tag="OURS", gt=0)
+    """Meant to scale advantages."""
+
+
+class Idle(Grpo[IdleConfig]):
+    """Declares a setting and forgets it."""
+
+    name = "idle"
+    Config = IdleConfig
+
+    def assign_credit(self, batch: RolloutBatch) -> Credit:
+        return super().assign_credit(batch)
 
 
 class AsWideAsItsHead(Grpo[GrpoConfig]):

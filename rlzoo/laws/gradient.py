@@ -13,8 +13,9 @@ from rlzoo.engine.learning.in_batch import with_in_batch
 from rlzoo.engine.learning.update import build_update
 from rlzoo.engine.step import Step
 from rlzoo.laws.finding import Broken
-from rlzoo.laws.lab import Bench, gradient_on_ranks
+from rlzoo.laws.lab import Bench, gradient_on_ranks, relative_difference
 from rlzoo.laws.subject import (
+    EXACT,
     Subject,
     agree,
     bandit_loss,
@@ -109,6 +110,20 @@ def at_ratio_one(subject: Subject) -> None:
         start=torch.zeros_like(micro.logps_BT),
     )
     agree(gradient_of(loss, micro.logps_BT), expected, "gradient at ratio one against -advantage x weight")
+
+
+def off_policy(subject: Subject) -> None:
+    """What is learned from an older policy's rollouts depends on how far the policy has moved since.
+
+    Updates after a step's first are such. Tried where there are advantages; that the dependence is the right one is not shown.
+    """
+    objective, micro, weights = micro_of(subject)
+    if not bool((micro.credit.advantages_BT != 0).any()):
+        return
+    still = replace(micro, old_logps_BT=micro.logps_BT.detach())
+    moved, unmoved = (gradient_of(step_loss(objective, each, weights).total, micro.logps_BT) for each in (micro, still))
+    if relative_difference(moved, unmoved) < EXACT:
+        raise Broken("the gradient is the same whatever the old log-probs: from the second update on nothing corrects")
 
 
 def reinforce(subject: Subject) -> None:

@@ -13,7 +13,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from rlzoo import registry
 from rlzoo.errors import RlzooError, UnknownName, did_you_mean
-from rlzoo.laws import credit, form, gradient, steps
+from rlzoo.laws import credit, form, gradient, idle_settings, steps
 from rlzoo.laws.finding import Broken, Finding
 from rlzoo.laws.lab import toy_config
 from rlzoo.laws.subject import Subject
@@ -33,6 +33,7 @@ LAWS: Mapping[str, Law] = {
         gradient.order,
         gradient.masked_tokens,
         gradient.at_ratio_one,
+        gradient.off_policy,
         gradient.reinforce,
         gradient.finite_differences,
         credit.equal_groups,
@@ -45,9 +46,15 @@ LAWS: Mapping[str, Law] = {
         steps.hidden_sizes,
         steps.empty_steps,
         steps.learns,
+        idle_settings.settings,
     )
 }
 """In the order in which they are tried: where the first two break, no other can tell anything."""
+
+BY_DESIGN = frozenset(
+    {"at-ratio-one", "off-policy", "reinforce", "finite-differences", "equal-groups", "lone-rollouts", "learns"}
+)
+"""Laws that some objectives cannot keep: those that learn from a teacher, or from pairs, or weigh a detached quantity."""
 
 
 def check(section: Mapping[str, Any], only: Sequence[str] = ()) -> Iterator[Finding]:
