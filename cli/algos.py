@@ -1,48 +1,163 @@
-"""`rlzoo algos`: the registered objectives."""
+"""`rlzoo algos`: the registered objectives, in groups, and those that ask for something."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from rlzoo.cli.options import Json
 
 if TYPE_CHECKING:
     from rlzoo.objective import Objective
+    from rlzoo.types import Needs
+
+GROUPS = {
+    "rewards": "From rewards alone",
+    "additions": "Additions, over any base made from grpo (objective.base)",
+    "teacher": "From a teacher's distribution",
+    "pairs": "From pairs, right against wrong",
+    "critic": "With a critic",
+}
+ASKED = {
+    "teacher": "log-probs of the same responses under another context or model",
+    "reference": "log-probs under the initial policy",
+    "answers": "problems with known answers",
+    "domains": "two domains or more",
+    "updates": "two updates a step or more",
+    "embeddings": "hidden states of responses",
+    "entropy": "the entropy of every token",
+    "heads": "a small trained head",
+    "critic": "a head that values every token",
+    "pairs": "summed log-probs of whole responses",
+    "group": "two rollouts a prompt or more",
+}
+
+Wanted = Annotated[
+    list[str] | None,
+    typer.Option("--needs", metavar="WORD", help=f"Only those that need it: {', '.join(ASKED)}; repeatable."),
+]
+Cost = Annotated[bool, typer.Option("--cost", help="Also what a step costs beyond grpo's, on a toy step.")]
 
 
-def command(json: Json = False) -> None:
-    """List the objectives with formula, settings and exemptions."""
+def command(needs: Wanted = None, cost: Cost = False, json: Json = False) -> None:
+    """List the objectives in groups, with what each asks for."""
     from rlzoo import registry
-    from rlzoo.cli import console, described
+    from rlzoo.cli import console
+    from rlzoo.errors import UsageError, did_you_mean
 
+    for word in needs or ():
+        if word not in ASKED:
+            raise UsageError(f"nothing is asked for by the name {word!r}. {did_you_mean(word, ASKED)}")
     found: list[dict[str, Any]] = []
     for name in registry.objectives.names():
         try:
-            found.append({"name": name, **about(registry.objectives.load(name))})
+            found.append({"name": name, **about(registry.objectives.load(name), cost=cost)})
         except Exception as error:  # another package's objective must not hide the others
             found.append({"name": name, "error": " ".join(f"{type(error).__name__}: {error}".split())})
+    chosen = [entry for entry in found if set(needs or ()) <= set(entry.get("needs", ()))]
     if json:
-        for entry in found:
+        for entry in chosen:
             console.print_json(entry)
         return
-    for entry in found:
-        console.print_heading(entry["name"])
-        if "error" in entry:
-            console.print_pairs([("cannot be loaded", entry["error"])])
-            continue
-        defaults = "  ".join(
-            f"{setting['path']}={described.short(setting['default'])}" for setting in entry["settings"]
-        )
-        pairs = [("", entry["formula"]), ("settings", defaults or "none")]
-        pairs += [("exempt from", f"{law}: {reason}") for law, reason in entry["exemptions"].items()]
-        console.print_pairs(pairs)
-    console.hint("All that is known of one, with sources and costs: rlzoo explain NAME")
+    for group, title in GROUPS.items():
+        _print_group(title, [entry for entry in chosen if entry.get("group") == group])
+    _print_group("Cannot be loaded", [entry for entry in chosen if "error" in entry])
+    if not chosen:
+        console.print_line(f"No objective here needs {' and '.join(needs or ())}.")
+    console.hint("Formula, settings with their sources, and costs of one: rlzoo explain NAME")
 
 
-def about(objective: type[Objective[Any]]) -> dict[str, Any]:
+def about(objective: type[Objective[Any]], *, cost: bool = False) -> dict[str, Any]:
     """What an objective says of itself."""
     from rlzoo.cli import described, explain
 
     formula, _ = explain.docstring(objective)
     own = [entry for entry in described.describe(objective.Config) if entry["path"] not in ("name", "base")]
-    return {"formula": formula, "settings": own, "exemptions": dict(objective.exemptions)}
+    words = asked(objective)
+    bill: dict[str, Any] = {"cost": explain.cost({"name": objective.name})} if cost else {}
+    return {
+        "group": group_of(objective, words),
+        "summary": summary(objective),
+        "needs": words,
+        "formula": formula,
+        "settings": own,
+        "exemptions": dict(objective.exemptions),
+        **bill,
+    }
+
+
+def summary(objective: type[Objective[Any]]) -> str:
+    """The first line of its module, without the name that it begins with; of its class where the module says nothing."""
+    told = (sys.modules[objective.__module__].__doc__ or objective.__doc__ or "").strip().partition("\n")[0]
+    name, colon, rest = told.partition(": ")
+    return rest if colon and len(name) < 80 else told
+
+
+def asked(objective: type[Objective[Any]]) -> list[str]:
+    """What it asks for at the first step under its defaults, in the words of `ASKED`."""
+    from rlzoo import registry
+    from rlzoo.laws.lab import toy_config
+
+    built = registry.build_objective(toy_config({"name": objective.name}).objective)
+    kinds = {head.kind for head in built.heads(16).values()}
+    here = {
+        **_of_needs(built.needs(1), privileged=type(built).contexts is not _plain().contexts),
+        "heads": "rollout" in kinds,
+        "critic": "token" in kinds,
+    }
+    return [word for word in ASKED if here[word]]
+
+
+def _of_needs(needs: Needs, *, privileged: bool) -> Mapping[str, bool]:
+    from rlzoo.types import CurrentWeights, Initial
+
+    matched = {divergence.signal for divergence in needs.divergences}
+    taught = [
+        signal
+        for signal in needs.signals
+        if privileged or signal.name in matched or not isinstance(signal.weights, Initial | CurrentWeights)
+    ]
+    return {
+        "teacher": bool(taught),
+        "reference": any(isinstance(s.weights, Initial) and s not in taught for s in needs.signals),
+        "answers": needs.answers,
+        "domains": needs.domains > 1,
+        "updates": needs.min_updates > 1,
+        "embeddings": needs.embeddings is not None,
+        "entropy": needs.entropy,
+        "pairs": needs.sequence_logps,
+        "group": needs.min_group > 1,
+    }
+
+
+def _plain() -> type[Objective[Any]]:
+    from rlzoo.objective import Objective
+
+    return Objective
+
+
+def group_of(objective: type[Objective[Any]], words: Sequence[str]) -> str:
+    """Which of `GROUPS` it stands in."""
+    if objective.addition:
+        return "additions"
+    return next((group for group in ("pairs", "critic", "teacher") if group in words), "rewards")
+
+
+def _print_group(title: str, entries: Sequence[Mapping[str, Any]]) -> None:
+    from rlzoo.cli import console, explain
+
+    if not entries:
+        return
+    console.print_heading(title)
+    for entry in entries:
+        pairs = [(entry["name"], entry.get("summary") or entry.get("error", ""))]
+        if entry.get("needs"):
+            pairs.append(("    needs", ", ".join(entry["needs"])))
+        pairs += [("    exempt from", f"{law}: {why}") for law, why in entry.get("exemptions", {}).items()]
+        pairs += (
+            [(f"    {label}", text) for label, text in explain.cost_lines(entry["cost"])] if "cost" in entry else []
+        )
+        console.print_pairs(pairs)

@@ -118,7 +118,7 @@ def needs_as_data(needs: Needs) -> dict[str, Any]:
 def _toy_step(section: Mapping[str, Any]) -> dict[str, Any]:
     """Terms of the loss and the bill, as one step of 24 toy rollouts in two updates shows them."""
     from rlzoo.laws.lab import Bench, toy_groups, toy_policy
-    from rlzoo.types import REDUCTIONS, CurrentWeights
+    from rlzoo.types import REDUCTIONS
 
     groups = toy_groups(policy=toy_policy())
     bench = Bench(section)
@@ -143,22 +143,28 @@ def _toy_step(section: Mapping[str, Any]) -> dict[str, Any]:
                 "acts_on": in_batch.anchors,
             }
         )
+    return {"terms": terms, "rollouts": len(step.sequences), "cost": cost(section)}
+
+
+def cost(section: Mapping[str, Any]) -> dict[str, Any]:
+    """What a toy step costs under these settings, beside what it costs under grpo."""
+    from rlzoo.laws.lab import Bench, toy_groups, toy_policy
+    from rlzoo.types import CurrentWeights
+
+    groups = toy_groups(policy=toy_policy())
+    bench = Bench(section)
     costs = {name: _bill(other, groups) for name, other in (("this", section), ("grpo", {"name": "grpo"}))}
     needs = bench.objective.needs(1)
     heads = sum(p.numel() for p in bench.heads.parameters())
     return {
-        "terms": terms,
-        "rollouts": len(step.sequences),
-        "cost": {
-            "extra_forward_passes": costs["this"]["extra"] - costs["grpo"]["extra"],
-            "trained_passes": costs["this"]["trained"],
-            "trained_passes_grpo": costs["grpo"]["trained"],
-            "model_copies": len({s.weights for s in needs.signals if not isinstance(s.weights, CurrentWeights)}),
-            "stored_per_rollout": "one embedding of the hidden size" if needs.embeddings is not None else None,
-            "stored_per_token": len(needs.signals),
-            "head_parameters": heads,
-            "head_hidden_size": bench.policy.hidden if heads else None,
-        },
+        "extra_forward_passes": costs["this"]["extra"] - costs["grpo"]["extra"],
+        "trained_passes": costs["this"]["trained"],
+        "trained_passes_grpo": costs["grpo"]["trained"],
+        "model_copies": len({s.weights for s in needs.signals if not isinstance(s.weights, CurrentWeights)}),
+        "stored_per_rollout": "one embedding of the hidden size" if needs.embeddings is not None else None,
+        "stored_per_token": len(needs.signals),
+        "head_parameters": heads,
+        "head_hidden_size": bench.policy.hidden if heads else None,
     }
 
 

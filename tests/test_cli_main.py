@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlzoo import __version__
-from rlzoo.cli import main, plain, train
+from rlzoo.cli import explain, main, plain, train
 from rlzoo.errors import RunError
 from rlzoo.runs.folder import RunDir, write_text
 
@@ -206,7 +206,7 @@ def test_ctrl_c_ends_with_130(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_terminal_without_unicode_does_not_end_a_command() -> None:
-    code = "import sys; from rlzoo.cli.main import run; sys.exit(run(['algos']))"
+    code = "import sys; from rlzoo.cli.main import run; sys.exit(run(['explain', 'grpo']))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"}
     )
@@ -231,6 +231,39 @@ def test_algos_says_formula_settings_and_exemptions(shell: Shell) -> None:
     clip = next(setting for setting in entries["grpo"]["settings"] if setting["path"] == "clip_low")
     assert (clip["default"], clip["tag"]) == (0.2, "EXACT")
     assert "verl" in clip["source"]
+
+
+def test_algos_are_grouped_and_found_by_what_they_need(shell: Shell) -> None:
+    listed = shell("algos").out
+    assert (
+        listed.index("From rewards alone") < listed.index("grpo: ") < listed.index("Additions") < listed.index("cepo: ")
+    )
+    assert "needs: teacher, answers, group" in listed
+    entries = {e["name"]: e for e in map(json.loads, shell("algos", "--json").out.splitlines())}
+    assert entries["grpo"]["needs"] == ["group"]
+    assert entries["mcpo-contrastive"]["needs"] == ["domains", "embeddings", "heads", "group"]
+    assert entries["mcpo-mastery"]["needs"] == ["updates", "group"]
+    both = [
+        e["name"]
+        for e in map(json.loads, shell("algos", "--needs=teacher", "--needs=answers", "--json").out.splitlines())
+    ]
+    assert "cepo" in both and not {"grpo", "mcpo-mastery"} & set(both)
+    wrong = shell("algos", "--needs", "answer")
+    assert wrong.code == 2
+    assert "Did you mean 'answers'?" in wrong.err
+
+
+def test_what_objectives_cost_is_listed(shell: Shell) -> None:
+    (entry,) = map(
+        json.loads, shell("algos", "--needs", "domains", "--needs", "embeddings", "--cost", "--json").out.splitlines()
+    )
+    assert entry["name"] == "mcpo-contrastive"
+    assert (
+        entry["cost"]["extra_forward_passes"] == explain.cost({"name": "mcpo-contrastive"})["extra_forward_passes"] > 1
+    )
+    assert "extra forward tokens: 1.19 x one pass" in " ".join(
+        shell("algos", "--needs", "domains", "--cost").out.split()
+    )
 
 
 def test_every_metric_has_unit_and_meaning(shell: Shell) -> None:
