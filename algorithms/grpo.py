@@ -63,8 +63,9 @@ class Grpo(Objective[C], Generic[C]):
         """What the group's std is multiplied by, [B]; for objectives that re-weight prompts. Default: nothing."""
         return None
 
-    def assign_credit(self, batch: RolloutBatch) -> Credit:
-        advantages_B = F.group_advantages(
+    def advantages(self, batch: RolloutBatch) -> Tensor:
+        """What each rollout earns; 0 where it is not counted. [B]"""
+        return F.group_advantages(
             batch.rewards_B,
             batch.group_ids_B,
             batch.valid_B,
@@ -73,8 +74,23 @@ class Grpo(Objective[C], Generic[C]):
             eps=self.config.std_eps,
             std_factor_B=self.std_factor(batch),
         )
-        loss_mask_BT = batch.loss_mask_BT
-        advantages_BT = advantages_B[:, None] * loss_mask_BT
+
+    def token_advantages(self, batch: RolloutBatch) -> Tensor:
+        """The same at each counted token of the rollout. [B, T]"""
+        return self.advantages(batch)[:, None] * batch.loss_mask_BT
+
+    def surrogate(self, micro: MicroBatch) -> Tensor:
+        """The policy term's loss. [B, T]"""
+        return F.clipped_surrogate(
+            F.log_ratio(micro.logps_BT, micro.old_logps_BT),
+            micro.credit.advantages_BT,
+            self.config.clip_low,
+            self.config.clip_high,
+            self.config.dual_clip,
+        )
+
+    def assign_credit(self, batch: RolloutBatch) -> Credit:
+        loss_mask_BT, advantages_BT = batch.loss_mask_BT, self.token_advantages(batch)
         acting_BT = (advantages_BT != 0).to(advantages_BT.dtype)
         terms = {
             "policy": Term(
@@ -91,15 +107,7 @@ class Grpo(Objective[C], Generic[C]):
         return Credit(advantages_BT=advantages_BT, terms=terms)
 
     def token_losses(self, micro: MicroBatch) -> Mapping[str, Tensor]:
-        losses = {
-            "policy": F.clipped_surrogate(
-                F.log_ratio(micro.logps_BT, micro.old_logps_BT),
-                micro.credit.advantages_BT,
-                self.config.clip_low,
-                self.config.clip_high,
-                self.config.dual_clip,
-            )
-        }
+        losses = {"policy": self.surrogate(micro)}
         if self.config.kl_coef:
             losses["kl"] = F.kl_k3(micro.logps_BT, micro.rollouts.signals["reference"])
         return losses

@@ -32,6 +32,8 @@ def describe(
     """
     found: list[dict[str, Any]] = []
     for name, field in model.model_fields.items():
+        if name in getattr(model, "unused", ()):
+            continue
         inner = objective if model is RunConfig and name == "objective" and objective else field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             found += describe(inner, f"{prefix}{name}.")

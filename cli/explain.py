@@ -290,6 +290,8 @@ def _asked(asks: Mapping[str, Any]) -> str:
         "answers": "every problem's answer",
     }
     words += [(key, text) for key, text in plain.items() if key in asks]
+    limits = {"nonnegative": "rewards of 0 or more", "share": "rewards between 0 and 1"}
+    words += [("rewards", limits[asks["rewards"]])] if "rewards" in asks else []
     numbers = {"domains": "domains", "min_updates": "updates a step", "min_group": "rollouts a prompt"}
     words += [(key, f"at least {asks[key]} {thing}") for key, thing in numbers.items() if key in asks]
     told = [f"{text}, since {because[key]}" if key in because else text for key, text in words]

@@ -216,6 +216,12 @@ class RewardConfig(Settings):
         """Whether anything is added at all."""
         return bool(self.format or self.length or self.overlong)
 
+    def beyond(self, limits: Literal["nonnegative", "share"]) -> list[str]:
+        """Parts that take rewards of binary verdicts below 0, or for `share` out of [0, 1]."""
+        below = {"length": self.length and (not self.gated or self.length > 2), "overlong": self.overlong}
+        apart = {"format": self.format, "length": self.length, "overlong": self.overlong}
+        return [part for part, on in (below if limits == "nonnegative" else apart).items() if on]
+
 
 class CheckpointConfig(Settings):
     every: int = Field(20, ge=0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -20,6 +21,18 @@ class ObjectiveConfig(Settings):
     """Registered name, or `module.path:Class`."""
     base: str | None = None
     """For objectives that add to another: which one they add to. None is the one of their paper."""
+    unused: ClassVar[Mapping[str, str]] = {}
+    """Settings taken over from a parent that decide nothing here, each with the reason: not listed, and refused if set."""
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Self:
+        for name, reason in self.unused.items():
+            if getattr(self, name) != (usual := type(self).model_fields[name].default):
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, but objective {self.name!r} has no use for it: {reason}. "
+                    f"Leave it out (it stays {usual!r})."
+                )
+        return self
 
 
 class VerifierConfig(Settings):

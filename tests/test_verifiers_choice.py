@@ -9,6 +9,7 @@ import pytest
 from rlzoo.config import RewardConfig
 from rlzoo.data.choices import choice
 from rlzoo.errors import DataError
+from rlzoo.lengths import overlong_punishment
 from rlzoo.registry import build_verifier
 from rlzoo.types import Problem, Rollout, Status, Verdict
 from rlzoo.verifier import VerifierContext
@@ -275,7 +276,7 @@ def test_length_by_hand():
 
 def test_overlong_by_hand():
     # 40 at most, the last 10 punished: 30 is free, 35 costs half, 40 all.
-    assert [shaping.overlong_punishment(n, 40, 10) for n in (0, 30, 35, 40, 50)] == [0.0, 0.0, -0.5, -1.0, -1.0]
+    assert [overlong_punishment(n, 40, 10) for n in (0, 30, 35, 40, 50)] == [0.0, 0.0, -0.5, -1.0, -1.0]
     group = [rollout(35, "correct"), rollout(40, "wrong"), rollout(40, "error")]
     parts = shaping.parts(group, RewardConfig(overlong=0.5, overlong_buffer=10), 40)
     assert [part["overlong"] for part in parts] == [-0.25, -0.5, 0.0]

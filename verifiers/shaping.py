@@ -6,6 +6,7 @@ An unjudged response gets nothing, so it still changes nobody's advantage.
 from collections.abc import Sequence
 
 from rlzoo.config import RewardConfig
+from rlzoo.lengths import overlong_punishment
 from rlzoo.types import Rollout
 from rlzoo.verifiers.answers import BOX, THOUGHT
 
@@ -58,8 +59,3 @@ def length_reward(size: int, shortest: int, longest: int, correct: bool) -> floa
         return 0.0
     reward = 0.5 - (size - shortest) / (longest - shortest)
     return reward if correct else min(0.0, reward)
-
-
-def overlong_punishment(size: int, max_response: int, buffer: int) -> float:
-    """0 up to `max_response - buffer` tokens, then down to -1 at `max_response`. arXiv:2503.14476, eq. 13."""
-    return -min(max(size - (max_response - buffer), 0) / buffer, 1.0)

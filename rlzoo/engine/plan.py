@@ -99,6 +99,13 @@ def check_needs(
             f"at least {needs.min_updates} updates a step",
             f"this run makes {config.learner.updates_per_step} (learner.updates_per_step). Set it to {needs.min_updates} or more.",
         )
+    allowed = {"nonnegative": "rewards of 0 or more", "share": "rewards between 0 and 1"}
+    if needs.rewards != "any" and (parts := config.reward.beyond(needs.rewards)):
+        refuse(
+            "rewards",
+            allowed[needs.rewards],
+            f"{' and '.join(f'reward.{part}' for part in parts)} can take them beyond that. Leave it out.",
+        )
     if len(domains) < needs.domains:
         refuse(
             "domains",

@@ -154,5 +154,7 @@ class Needs:
     """Optimizer updates a step below which the objective does nothing."""
     min_group: int = 1
     """Rollouts a prompt below which the objective does nothing."""
+    rewards: Literal["any", "nonnegative", "share"] = "any"
+    """What rewards must be, however they are shaped. share: between 0 and 1."""
     because: Mapping[str, str] = field(default_factory=dict)
     """For a refusal: why the objective needs it and what to set, by field name."""

@@ -134,6 +134,8 @@ class Term:
     coef: float = 1.0
     corrected: bool = False
     """Policy terms: the weights that correct rollout/trainer mismatch multiply the scale."""
+    correction: Literal["scale", "loss"] = "scale"
+    """Of a corrected term. loss: its loss takes the weights in by `MicroBatch.log_mismatch_B`, and the scale is left alone."""
 
     def __post_init__(self) -> None:
         _check(self, _plane(self.loss_mask_BT, "loss_mask_BT"))
@@ -202,6 +204,8 @@ class MicroBatch:
     """Outputs of token heads, [B, T], with gradient."""
     divergences: Mapping[str, Tensor] = field(default_factory=dict)
     """By signal name, [B, T], with gradient; 0 where the row has no such context."""
+    log_mismatch_B: Tensor | None = None
+    """Log of the weight that corrects rollout/trainer mismatch, of each whole response; None where nothing is corrected."""
 
     def __post_init__(self) -> None:
         B, T = self.logps_BT.shape

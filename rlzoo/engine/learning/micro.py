@@ -51,12 +51,14 @@ class Micro:
             record_ratios(tally, logps_BT, old_logps_BT, outputs.entropy_K, places_K)
             if update.fresh or not update.sampled_old:
                 record_mismatch(tally, (logps_BT if update.sampled_old else old_logps_BT)[places_K], batch, places_K)
+        log_ratio_BT = old_logps_BT - batch.sampler_logps_BT
         micro = MicroBatch(
             logps_BT=logps_BT,
             entropy_BT=outputs.to_padded(outputs.entropy_K, B, T),
             old_logps_BT=old_logps_BT,
             rollouts=batch,
-            credit=corrected(credit, old_logps_BT - batch.sampler_logps_BT, batch.response_mask_BT, self.mismatch),
+            credit=corrected(credit, log_ratio_BT, batch.response_mask_BT, self.mismatch),
+            log_mismatch_B=log_mismatch(log_ratio_BT, batch.response_mask_BT, self.mismatch),
             heads=self.scorer.heads.read(outputs, B, T),
             divergences={
                 name: outputs.to_padded(values_K, B, T)
@@ -107,16 +109,34 @@ def corrected(credit: Credit, log_ratio_BT: Tensor, mask_BT: Tensor, settings: M
     """Policy terms with their loss weight multiplied by the weights that correct rollout/trainer mismatch."""
     if settings.mode == "off":
         return credit
-    if settings.level == "sequence":
-        log_ratio_BT = F.sequence_log_ratio(log_ratio_BT, mask_BT)
-    if settings.mode == "tis":
-        weight_BT = F.truncated_importance(log_ratio_BT, settings.cap)
-    else:
-        weight_BT = F.icepop(log_ratio_BT, settings.low, settings.high)
+    weight_BT = _mismatch_weights(log_ratio_BT, mask_BT, settings)
     return replace(
         credit,
         terms={
-            name: replace(term, loss_weight_BT=term.loss_weight_BT * weight_BT) if term.corrected else term
+            name: replace(term, loss_weight_BT=term.loss_weight_BT * weight_BT)
+            if term.corrected and term.correction == "scale"
+            else term
             for name, term in credit.terms.items()
         },
     )
+
+
+def log_mismatch(log_ratio_BT: Tensor, mask_BT: Tensor, settings: MismatchConfig) -> Tensor | None:
+    """Log of the weights, summed over each response's tokens; of its one weight at the level of sequences. [B]
+
+    A weight of 0 counts as 1e-8. None where nothing is corrected.
+    """
+    if settings.mode == "off":
+        return None
+    log_weight_BT = _mismatch_weights(log_ratio_BT, mask_BT, settings).clamp(min=1e-8).log() * mask_BT
+    summed_B = log_weight_BT.sum(1)
+    return summed_B / mask_BT.sum(1).clamp(min=1) if settings.level == "sequence" else summed_B
+
+
+def _mismatch_weights(log_ratio_BT: Tensor, mask_BT: Tensor, settings: MismatchConfig) -> Tensor:
+    """Detached. [B, T]"""
+    if settings.level == "sequence":
+        log_ratio_BT = F.sequence_log_ratio(log_ratio_BT, mask_BT)
+    if settings.mode == "tis":
+        return F.truncated_importance(log_ratio_BT, settings.cap)
+    return F.icepop(log_ratio_BT, settings.low, settings.high)
