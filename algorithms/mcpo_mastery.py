@@ -15,6 +15,9 @@ from rlzoo.settings import Settings
 from rlzoo.types import Credit, MicroBatch, Needs, Previous, RolloutBatch, Signal, Term
 
 PAPER = "arXiv:2604.16972"
+NONE_MASTERED = (
+    "objective.dynamic_sampling drops the prompts that are mastered, so the hinge on them never acts; set it to false."
+)
 
 
 class HingeSettings(Settings):
@@ -120,8 +123,13 @@ class McpoMastery(Grpo[C], Generic[C]):
                 coef=self.config.hkl.beta,
             )
         prompts = float(batch.group_ids_B[mastered_B].unique().numel())
+        idle = bool(self.config.hkl.beta) and getattr(self.config, "dynamic_sampling", False)
         return replace(
-            credit, advantages_BT=advantages_BT, terms=terms, metrics={**credit.metrics, "mastery/prompts": prompts}
+            credit,
+            advantages_BT=advantages_BT,
+            terms=terms,
+            metrics={**credit.metrics, "mastery/prompts": prompts},
+            warnings=credit.warnings + (NONE_MASTERED,) * idle,
         )
 
     def token_losses(self, micro: MicroBatch) -> Mapping[str, Tensor]:

@@ -92,7 +92,7 @@ def weighted_likelihood(
 
 def soft_gate(log_ratio_BT: Tensor, advantages_BT: Tensor, tau_positive: float, tau_negative: float) -> Tensor:
     """-(4/tau) · sigmoid(tau·(r - 1)) · A: a gate instead of a clip, of slope 1 at r = 1. [B, T]  arXiv:2511.20347 (SAPO)."""
-    tau_BT = torch.where(advantages_BT < 0, tau_negative, tau_positive)
+    tau_BT = torch.full_like(advantages_BT, tau_positive).masked_fill(advantages_BT < 0, tau_negative)
     gate_BT = torch.sigmoid(tau_BT * (log_ratio_BT.exp() - 1))
     return -(4 / tau_BT) * gate_BT * advantages_BT
 

@@ -40,10 +40,28 @@ SECTIONS: list[dict[str, Any]] = [
     {"name": "mcpo-contrastive", "base": "cepo"},
     {"name": "mcpo-contrastive", "base": "mcpo-mastery"},
     {"name": "mcpo-contrastive", "head": {"dim": 3}},
+    {"name": "dapo", "overlong": 0.0, "dynamic_sampling": False},
+    {"name": "gspo", "token": True},
+    {"name": "reinforce-pp", "baseline": True},
+    {"name": "cispo", "clip_low": 0.2, "clip_high": 0.28},
+    {"name": "mcpo-mastery", "base": "dapo"},
+    {"name": "cepo", "base": "dapo"},
+    {"name": "mcpo-contrastive", "base": "gspo"},
     {"name": str(Path(__file__).with_name("user_ppo.py:Ppo"))},
 ]
 
-EXEMPTIONS: dict[str, dict[str, str]] = {"cepo": {}, "grpo": {}, "mcpo-contrastive": {}, "mcpo-mastery": {}}
+DETACHED = {"finite-differences": "the weight follows the policy and is detached on purpose"}
+EXEMPTIONS: dict[str, dict[str, str]] = {
+    **{name: {} for name in ("cepo", "grpo", "mcpo-contrastive", "mcpo-mastery")},
+    **{name: {} for name in ("bnpo", "dr-grpo", "gmpo", "gspo", "luspo", "max-rl", "rloo", "sapo")},
+    "cispo": DETACHED,
+    "vespo": DETACHED,
+    "dapo": {"equal-groups": "its overlong punishment tells rollouts apart that the verifier does not"},
+    "reinforce": {"equal-groups": "a reward is measured against nothing, so equal ones count as they are"},
+    "reinforce-pp": {
+        "equal-groups": "rewards are measured against the whole step, so a group of equal ones stands out too"
+    },
+}
 """Laws that a shipped objective need not keep. A new one is written here on purpose."""
 
 
