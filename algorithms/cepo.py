@@ -8,23 +8,26 @@ from typing import Generic, Literal, TypeVar
 
 import torch
 
-from rlzoo import functional as F
 from rlzoo.algorithms.grpo import Grpo, GrpoConfig
+from rlzoo.algorithms.teaching import (
+    EVIDENCE_METRICS,
+    evidence_factor,
+    judged,
+    score_of,
+    show_evidence,
+    teacher_weights,
+)
 from rlzoo.data.privileged import hint
 from rlzoo.objective import setting
 from rlzoo.types import (
     Context,
     Credit,
-    CurrentWeights,
     Group,
-    Initial,
     Insert,
     Needs,
     Rollout,
     RolloutBatch,
     Signal,
-    Snapshot,
-    Weights,
 )
 
 PAPER = "arXiv:2605.19436"
@@ -85,13 +88,7 @@ class Cepo(Grpo[C], Generic[C]):
     name = "cepo"
     Config = CepoConfig
     addition = True
-    metrics = {
-        "evidence/auc": ("0-1", "does evidence rank tokens of correct above those of wrong rollouts; 0.5 is chance"),
-        "evidence/auc_low": ("0-1", "lower end of its 95 % interval, rollouts as clusters"),
-        "evidence/auc_high": ("0-1", "upper end"),
-        "evidence/clipped": ("0-1", "share of credited tokens whose weight was clipped"),
-        "evidence/mix": ("0-1", "lambda of this step"),
-    }
+    metrics = EVIDENCE_METRICS
 
     def mix(self, step: int) -> float:
         """lambda_s; the first step has lambda_0 itself, since the code decays after use."""
@@ -102,15 +99,8 @@ class Cepo(Grpo[C], Generic[C]):
         below = super().needs(step)
         if not self.mix(step):
             return below
-        choices: dict[str, Weights] = {
-            "policy": CurrentWeights(),
-            "initial": Initial(),
-            "snapshot": Snapshot(self.config.teacher_every),
-        }
-        teachers = tuple(
-            Signal(name=name, weights=choices[self.config.teacher], rows="credited")
-            for name in ("positive", "negative")
-        )
+        weights = teacher_weights(self.config.teacher, every=self.config.teacher_every)
+        teachers = tuple(Signal(name=name, weights=weights, rows="credited") for name in ("positive", "negative"))
         why = "its positive teacher is told the right answer"
         return replace(
             below, signals=(*below.signals, *teachers), answers=True, because={**below.because, "answers": why}
@@ -119,11 +109,10 @@ class Cepo(Grpo[C], Generic[C]):
     def contexts(self, signal: str, group: Group) -> Sequence[Context]:
         if signal not in ("positive", "negative"):
             return super().contexts(signal, group)
-        judged = [r for r in group.rollouts if r.verdict is not None and r.verdict.judged]
-        rejected = [r for r in judged if r.verdict and not r.verdict.correct]
-        worst = min(rejected, key=lambda r: r.verdict.reward if r.verdict else 0.0, default=None)  # the first of equals
+        rejected = [group.rollouts[i] for i in judged(group, correct=False)]
+        worst = min(rejected, key=score_of, default=None)  # the first of equals
         if signal == "positive":
-            best = max(judged, key=lambda r: r.verdict.reward if r.verdict else 0.0, default=None)
+            best = max((group.rollouts[i] for i in judged(group)), key=score_of, default=None)
             told: Context = (
                 hint(group.problem.answer or "") if self.config.contrast == "answer" else self._excerpt(best)
             )
@@ -150,13 +139,6 @@ class Cepo(Grpo[C], Generic[C]):
         both_B = batch.signal_mask["positive"] & batch.signal_mask["negative"]
         read_BT = batch.loss_mask_BT & both_B[:, None]
         evidence_BT = torch.where(read_BT, batch.signals["positive"] - batch.signals["negative"], 0.0)
-        sign_B1 = credit.advantages_BT.sum(1, keepdim=True).sign()
-        factor_BT = F.evidence_weights(evidence_BT, sign_B1, mix, self.config.evidence_clip)
-        told = F.evidence_summary(evidence_BT, sign_B1, read_BT, batch.correct_B, self.config.evidence_clip)
-        metrics = {**{f"evidence/{name}": value for name, value in told.items()}, "evidence/mix": mix}
-        return replace(
-            credit,
-            advantages_BT=credit.advantages_BT * factor_BT,
-            metrics={**credit.metrics, **metrics},
-            evidence_BT=evidence_BT,
-        )
+        shown = show_evidence(credit, batch, evidence_BT, read_BT, mix, self.config.evidence_clip)
+        factor_BT = evidence_factor(credit.advantages_BT, evidence_BT, mix, self.config.evidence_clip)
+        return replace(shown, advantages_BT=credit.advantages_BT * factor_BT)

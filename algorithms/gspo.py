@@ -42,6 +42,7 @@ class Gspo(Grpo[C], Generic[C]):
 
     name = "gspo"
     Config = GspoConfig
+    exemptions = {"settings": "token tells only where an addition gives the tokens of a response unlike advantages"}
 
     def surrogate(self, micro: MicroBatch) -> Tensor:
         log_ratio_BT = F.log_ratio(micro.logps_BT, micro.old_logps_BT)

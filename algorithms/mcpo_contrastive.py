@@ -10,39 +10,19 @@ from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlzoo import functional as F
+from rlzoo.algorithms.contrast import CLIPO, EmbedSettings, HeadSettings, make_head, over_anchors, with_bonus
 from rlzoo.algorithms.grpo import Grpo, GrpoConfig
 from rlzoo.objective import setting
 from rlzoo.settings import Settings
 from rlzoo.types import Credit, Head, InBatchTerm, Needs, Pooling, Representations, RolloutBatch
 
 OURS = "unpublished; our reading"
-CLIPO = "arXiv:2603.10101, CLIPO's code"
 ONE_DOMAIN = (
     "a step held rollouts of one domain only: its cross-domain term is 0, so it did not test what its name says."
 )
-
-
-class EmbedSettings(Settings):
-    layer: int = setting(-1, source=CLIPO, tag="INFERRED")
-    """Hidden states of this layer; -1 = the last, after the final norm."""
-    pool: Literal["mean", "last"] = setting("mean", source=CLIPO, tag="INFERRED")
-    """Over the response's own positions, the end token included."""
-
-
-class HeadSettings(Settings):
-    kind: Literal["linear", "mlp", "none"] = setting(
-        "linear", source=f"the paper says a lightweight head; {CLIPO}", tag="INFERRED"
-    )
-    """What maps an embedding to the sphere on which cosines are taken: one matrix, two with a ReLU between, or nothing."""
-    dim: int = setting(128, source=OURS, tag="OURS", ge=1)
-    """Output size; the hidden size if that is smaller."""
-    lr: float = setting(1e-3, source=CLIPO, tag="INFERRED", gt=0)
-    """Of the head's own AdamW."""
-    weight_decay: float = setting(0.01, source=CLIPO, tag="INFERRED", ge=0)
-    """Of the head's own AdamW."""
 
 
 class TransferSettings(Settings):
@@ -129,12 +109,7 @@ class McpoContrastive(Grpo[C], Generic[C]):
         return replace(below, embeddings=pooling, domains=max(below.domains, 2), because=because)
 
     def heads(self, hidden: int) -> Mapping[str, Head]:
-        settings, size = self.config.head, min(self.config.head.dim, hidden)
-        linear = nn.Linear(hidden, size, bias=False)
-        mlp = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, size))
-        modules: dict[str, nn.Module] = {"linear": linear, "mlp": mlp, "none": nn.Identity()}
-        head = Head(module=modules[settings.kind], kind="rollout", lr=settings.lr, weight_decay=settings.weight_decay)
-        return {**super().heads(hidden), "contrast": head}
+        return {**super().heads(hidden), "contrast": make_head(self.config.head, hidden)}
 
     def terms(self, z_NM: Tensor, bank_KM: Tensor, rows: RolloutBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Losses and presence of the cross-domain and the in-domain term, by anchor, 0 where absent. Four [N]"""
@@ -161,9 +136,8 @@ class McpoContrastive(Grpo[C], Generic[C]):
         if self.config.mode != "loss":
             z_BM = batch.projections["contrast"]
             cross, _, intra, _ = self.terms(z_BM, z_BM[:0], batch)
-            bonus_B = (-self.config.reward_lambda * (cross + intra)).clamp(min=-self.config.floor)
-            batch = replace(batch, rewards_B=batch.rewards_B + bonus_B.to(batch.rewards_B.dtype))
-            metrics = {"contrastive/bonus": float(F.anchor_mean(bonus_B, batch.correct_B & batch.valid_B))}
+            batch, bonus = with_bonus(batch, cross + intra, self.config.reward_lambda, self.config.floor)
+            metrics = {"contrastive/bonus": bonus}
         credit = super().assign_credit(batch)
         alone = batch.domain_ids_B.unique().numel() < 2 and not len(self.bank_domains)
         return replace(credit, metrics={**credit.metrics, **metrics}, warnings=credit.warnings + (ONE_DOMAIN,) * alone)
@@ -174,9 +148,9 @@ class McpoContrastive(Grpo[C], Generic[C]):
         bank_KM = head(self.bank_embeddings.to(h_NH)) if len(self.bank_domains) else head(h_NH[:0])
         cross, has_cross, intra, has_intra = self.terms(head(h_NH), bank_KM, rows)
         if self.config.mode == "reward":  # the head alone learns, on the sum of an anchor's terms
-            return {"head": _over_anchors(cross + intra, has_cross | has_intra)}
-        cross_term = _over_anchors(cross, has_cross, self.config.lambda_cross)
-        intra_term = _over_anchors(intra, has_intra, self.config.lambda_intra)
+            return {"head": over_anchors(cross + intra, has_cross | has_intra)}
+        cross_term = over_anchors(cross, has_cross, self.config.lambda_cross)
+        intra_term = over_anchors(intra, has_intra, self.config.lambda_intra)
         return {**super().in_batch_losses(reps, rows), "cross": cross_term, "intra": intra_term}
 
     def observe(self, batch: RolloutBatch) -> None:
@@ -193,7 +167,3 @@ class McpoContrastive(Grpo[C], Generic[C]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.bank_embeddings, self.bank_domains = state["bank"]
         super().load_state_dict({name: value for name, value in state.items() if name != "bank"})
-
-
-def _over_anchors(losses_N: Tensor, has_N: Tensor, coef: float = 1.0) -> InBatchTerm:
-    return InBatchTerm(loss=F.anchor_mean(losses_N, has_N), coef=coef, anchors=int(has_N.sum()))

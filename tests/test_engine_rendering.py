@@ -8,9 +8,10 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from rlzoo.config import SamplingConfig
 from rlzoo.engine.model.rendering import Renderer
-from rlzoo.engine.model.room import PromptLimit
-from rlzoo.types import Message
+from rlzoo.engine.model.room import PromptLimit, Room
+from rlzoo.types import Insert, Message, Rewrite
 
 HELLO: list[Message] = [{"role": "user", "content": "a b"}]
 
@@ -43,3 +44,19 @@ def test_a_base_models_prompt_starts_as_its_texts_did(
     renderer = Renderer(tokenizer(adds=adds, template=template, start=start), PromptLimit(tokens=8))
     assert renderer.tokenizer.pad_token_id is None, "nor is a padding token needed"
     assert renderer.prompt(HELLO) == tokens
+
+
+def test_a_context_may_be_as_long_as_the_model_has_room_for() -> None:
+    """Three tokens are more than `max_prompt`, four more than what the model leaves beside a response: no context then."""
+    limit = PromptLimit(tokens=2, beside=3)
+    renderer = Renderer(tokenizer(adds="$A", start=None), limit)
+    told = [Rewrite(({"role": "user", "content": "a b " + "b " * more},)) for more in (0, 1, 2)]
+    assert [renderer.under(context, (1,)) for context in told] == [(1, 2), (1, 2, 2), None]
+    assert [renderer.under(Insert("b", (2,) * more), (1,)) for more in (0, 1, 2)] == [(1, 2), (1, 2, 2), None]
+
+
+def test_what_a_model_leaves_beside_a_response() -> None:
+    sampling = SamplingConfig(max_prompt=10, max_response=4)
+    assert PromptLimit.of(sampling, Room(context=None, rows=9)).beside is None
+    assert PromptLimit.of(sampling, Room(context=20, rows=9)).beside == 16
+    assert PromptLimit.of(sampling, Room(context=8, rows=9)).beside == 4

@@ -126,7 +126,10 @@ def _needs_at(subject: Subject, number: int) -> None:
     if step.needs.old_logps:
         _used(bench.objective, replace(step.batch, old_logps_BT=None), "old_logps")
     if step.needs.answers:
-        told, other = ([replace(g, problem=replace(g.problem, answer=a)) for g in subject.groups] for a in ("1", "2"))
+        told, other = (  # without solutions, in whose place an answer may stand
+            [replace(g, problem=replace(g.problem, answer=a, solution=None)) for g in subject.groups]
+            for a in ("1", "2")
+        )
         if all(
             [bench.objective.contexts(signal.name, g) for g in told]
             == [bench.objective.contexts(signal.name, g) for g in other]

@@ -49,7 +49,8 @@ class _Trial:
 
     def paths(self) -> list[str]:
         """Every setting of the objective's own, dotted."""
-        return [path for path, _, _ in _leaves(self.config) if path not in ("name", "base")]
+        fixed = {"name", "base", *self.config.unused}
+        return [path for path, _, _ in _leaves(self.config) if path not in fixed]
 
     def acts(self, path: str) -> bool:
         """Whether some other value of it has another outcome, by itself or beside another value of one more setting."""
@@ -107,14 +108,15 @@ class _Trial:
 
 
 def graded(groups: list[Group]) -> list[Group]:
-    """The same with rewards between 0 and 1, no two alike, and each prompt's last response cut off without an answer."""
+    """The same with rewards and scores between 0 and 1, no two rewards of a kind alike, and each prompt's last response cut off without an answer."""
     made = []
     for group in groups:
         rollouts = []
         for i, rollout in enumerate(group.rollouts):
             verdict = rollout.verdict
             if verdict is not None and verdict.judged:
-                verdict = replace(verdict, reward=0.9 * verdict.reward + 0.02 * i)
+                reward = 0.7 + 0.05 * i if verdict.correct else 0.1 + 0.15 * i
+                verdict = replace(verdict, reward=reward, score=reward)
             if i == len(group.rollouts) - 1:
                 verdict = Verdict(status="truncated", reason="invented")
                 rollout = replace(rollout, truncated=True)
@@ -153,7 +155,7 @@ def _values(annotation: Any, now: Any) -> Iterator[Any]:
     if int in kinds:
         yield from ((now or 0) + 1, 2 * (now or 1), (now or 0) - 1, 1, 0)
     if float in kinds:
-        yield from (0.5 * (now or 1.0), 2.0 * (now or 1.0), 0.0, 0.9, -0.1)
+        yield from (0.5 * (now or 1.0), 2.0 * (now or 1.0), 1.05 * (now or 1.0), 0.0, 0.9, -0.1)
 
 
 def _same(one: list[Any], other: list[Any]) -> bool:

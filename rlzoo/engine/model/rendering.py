@@ -35,13 +35,17 @@ class Renderer:
                 f"a prompt has {len(tokens)} tokens, more than {self.limit.words}; cut off it would ask something else. "
                 f"{self.limit.instead(len(tokens))}, or leave the row out. It begins: {text[:80]!r}"
             )
-        if self.limit.rows is not None and max(tokens) >= self.limit.rows:
+        self._refuse_unknown(tokens, text)
+        return tokens
+
+    def _refuse_unknown(self, tokens: Sequence[int], text: str) -> None:
+        """DataError if the model's table does not hold a token."""
+        if self.limit.rows is not None and max(tokens, default=0) >= self.limit.rows:
             unknown = next(token for token in tokens if token >= self.limit.rows)
             raise DataError(
                 f"a prompt holds {self.tokenizer.convert_ids_to_tokens(unknown)!r}, token {unknown:,}, but the model's table holds {self.limit.rows:,}. "
                 f"Leave the row out, or choose the model that the token is meant for. It begins: {text[:80]!r}"
             )
-        return tokens
 
     def text(self, messages: Sequence[Message]) -> str:
         """The prompt as the tokenizer gets it."""
@@ -85,13 +89,20 @@ class Renderer:
         return self.length(problem) <= self.limit.tokens
 
     def under(self, context: Context, prompt_tokens: tuple[int, ...]) -> tuple[int, ...] | None:
-        """The prompt of the same response under a context; None where the row has none."""
+        """The prompt of the same response under a context; None where the row has none, or the model has no room for it.
+
+        `sampling.max_prompt` bounds what is sampled from; a context may be as long as the model's own leaves beside a response.
+        """
         if context is None:
             return None
         if isinstance(context, Insert):
             text = self.tokenizer.encode(context.text, add_special_tokens=False) if context.text else ()
-            return (*prompt_tokens, *text, *context.tokens)
-        return self.prompt(context.messages)
+            tokens = (*prompt_tokens, *text, *context.tokens)
+        else:
+            rewritten = self.text(context.messages)
+            tokens = self._encoded(rewritten)
+            self._refuse_unknown(tokens, rewritten)
+        return tokens if self.limit.beside is None or len(tokens) <= self.limit.beside else None
 
 
 LOOKED_AT = 64

@@ -52,19 +52,24 @@ class PromptLimit:
     max_response: int = 0
     rows: int | None = None
     """As in `Room`; None where no model is at hand."""
+    beside: int | None = None
+    """What the model's context leaves beside the longest response; None where positions have no end."""
 
     @classmethod
     def of(cls, sampling: SamplingConfig, room: Room) -> PromptLimit:
         """`sampling.max_prompt`, or what the response leaves of the context. ConfigError where it leaves nothing."""
         tokens, response, context = sampling.max_prompt, sampling.max_response, room.context
-        if context is None or tokens + response <= context:
+        if context is None:
             return cls(tokens=tokens, rows=room.rows)
+        if tokens + response <= context:
+            return cls(tokens=tokens, rows=room.rows, beside=context - response)
         if response >= context:
             raise ConfigError(
                 f"sampling.max_response is {response}, but the model's context is {context} tokens for prompt and response together, so no "
                 "prompt has room before it. Lower it (--set sampling.max_response=N), or choose a model of a longer context."
             )
-        return cls(tokens=context - response, context=context, max_response=response, rows=room.rows)
+        left = context - response
+        return cls(tokens=left, context=context, max_response=response, rows=room.rows, beside=left)
 
     @property
     def words(self) -> str:
