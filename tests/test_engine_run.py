@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rlzoo.engine.model.loading import load_policy, load_tokenizer
+from rlzoo.engine.reporting import LastStage, Reporter, Silent
 from rlzoo.engine.trainer import train
 from rlzoo.errors import (
     CheckpointError,
@@ -245,6 +246,24 @@ def test_an_interrupt_in_an_evaluation_is_recorded_as_one(assignment: str, step:
     assert (run.status().state, run.status().step, len(run.evaluations())) == ("done", 2, 1)
 
 
+def test_whoever_watches_is_told_of_everything_but_for_the_stage_that_is_remembered() -> None:
+    heard: list[tuple[str, object]] = []
+
+    class Overheard(Silent):
+        def __getattribute__(self, name: str) -> Any:
+            return lambda *told: heard.append((name, told))
+
+    between = LastStage(Overheard())
+    calls: dict[str, tuple[Any, ...]] = {
+        "plan": ("p",), "stage": ("verify",), "step": (3, {"reward/mean": 0.5}), "evaluated": ("e",), "note": ("n",), "warn": ("w",),
+    }  # fmt: skip
+    for name, told in calls.items():
+        getattr(between, name)(*told)
+    assert heard == list(calls.items())
+    assert between.name == "verify"
+    assert set(calls) == {name for name in vars(Reporter) if not name.startswith("_")}
+
+
 def test_a_run_that_starts_again_without_a_checkpoint_is_running(tmp_path: Path):
     def fail() -> None:
         raise RuntimeError("no power")
@@ -288,9 +307,16 @@ def test_a_folder_that_is_no_model_and_a_model_without_an_end(tmp_path: Path):
     assert RunDir(tmp_path / "endless-run").evaluations() == []
 
 
-@pytest.mark.parametrize("name", objectives.names())
-def test_every_objective_runs_with_diagnostics_and_resumes(name: str, tmp_path: Path):
-    config = small_config("diagnostics.every=2", "checkpoint.every=2", "eval.at_start=false", algo=name, steps=3)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((name, ()) for name in objectives.names()),
+        ("cepo", ("objective.teacher=snapshot", "objective.teacher_every=2")),  # a copy of weights that are gone
+    ],
+)
+def test_every_objective_runs_with_diagnostics_and_resumes(name: str, settings: tuple[str, ...], tmp_path: Path):
+    each = ("diagnostics.every=2", "checkpoint.every=2", "eval.at_start=false")
+    config = small_config(*each, *settings, algo=name, steps=3)
     train(config, tmp_path / "whole")
     own = glossary(objective_class(name).metrics)
     for line in RunDir(tmp_path / "whole").metrics():

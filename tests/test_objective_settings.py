@@ -554,6 +554,15 @@ def test_a_step_of_one_domain_finds_its_positives_in_the_bank() -> None:
     assert not objective.assign_credit(alone).warnings
 
 
+@shows("mcpo-contrastive", "memory_bank")
+def test_a_correct_row_that_is_not_counted_does_not_enter_the_bank() -> None:
+    """Row 0 is correct; its twin was never judged, so its word of correctness is nobody's."""
+    unjudged = replace(SIX, judged_B=SIX.judged_B.clone().index_fill_(0, torch.tensor([0]), False), embeddings_BH=Z)
+    objective = build("mcpo-contrastive", **ONE, memory_bank=8)
+    objective.observe(unjudged)
+    assert bool(SIX.correct_B[0]) and len(objective.bank_domains) == int(SIX.correct_B.sum()) - 1
+
+
 @shows("mcpo-contrastive", "head.kind", "head.dim", "head.lr", "head.weight_decay")
 def test_heads() -> None:
     def made(**head: Any) -> Any:
