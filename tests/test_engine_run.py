@@ -67,7 +67,7 @@ def test_a_step_accounts_for_its_time_and_tokens(whole: Path):
         assert line["cost/flops"] > 0
 
 
-STAGES = ("sample", "verify", "score", "update", "publish", "other", "diagnose")
+STAGES = ("sample", "verify", "score", "measure", "update", "publish", "other", "diagnose")
 
 
 def test_rollouts_are_recorded_with_their_verdicts(whole: Path):

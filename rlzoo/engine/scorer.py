@@ -128,7 +128,9 @@ class Scorer:
                 projections=self.heads.project(scores.embeddings_BH),
                 values=scores.values,
             )
-        return replace(step, batch=batch, contexts=contexts, old_logps_BT=None if scores is None else scores.logps_BT)
+        if scores is not None:
+            step = replace(step, old_logps_BT=scores.logps_BT, entropy_BT=scores.entropy_BT)
+        return replace(step, batch=batch, contexts=contexts)
 
     def _read(self, signal: Signal, prompts: Prompts, step: Step, *, run: bool) -> Tensor:
         """Log-probs of the step's responses behind other prompts, under the signal's weights; 0 where there is none. [B, T]"""

@@ -74,6 +74,8 @@ class Step:
     """By signal. Divergences use them again."""
     old_logps_BT: Tensor | None = None
     """Of all rows, if a pass over them had to be made anyway."""
+    entropy_BT: Tensor | None = None
+    """Of the policy at the step's start, as far as passes before the updates tell it; NaN in rows that none of them read."""
     credit: Credit
     """Nothing until it is assigned."""
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlzoo import functional as F
-from rlzoo.engine.learning.tally import Tally, record_mismatch, record_ratios
+from rlzoo.engine.learning.tally import Tally, record_mismatch, record_ratios, record_start
 from rlzoo.engine.learning.update import Share, Update
 from rlzoo.engine.model.divergence import Match
 from rlzoo.engine.scorer import Scorer, behind
@@ -48,7 +48,9 @@ class Micro:
             share.weighted
         ):  # ratios are recorded against the step's start, before mismatch weights touch the losses' weights
             places_K = (outputs.rows_K, outputs.columns_K)
-            record_ratios(tally, logps_BT, old_logps_BT, outputs.entropy_K, places_K)
+            record_ratios(tally, logps_BT, old_logps_BT, places_K)
+            if update.fresh:
+                record_start(tally, outputs.entropy_K, batch.judged_B[outputs.rows_K])
             if update.fresh or not update.sampled_old:
                 record_mismatch(tally, (logps_BT if update.sampled_old else old_logps_BT)[places_K], batch, places_K)
         micro = MicroBatch(
