@@ -140,7 +140,7 @@ class Scorer:
             given = behind(prompts, step.sequences, index)
             read = self.pass_over(self.copies.get(signal.weights), given, width=values_BT.shape[1])
             values_BT[index] = read.logps_BT.to(values_BT.dtype)
-            step.costs.read(given)
+            step.costs.read(given, self.copies.heavier(signal.weights))
         return values_BT
 
     def _prompts(self, signal: Signal, step: Step) -> Prompts:

@@ -17,7 +17,7 @@ from torch import Tensor
 from rlzoo.config import RunConfig
 from rlzoo.engine.learning.batch import draw_minibatches
 from rlzoo.engine.learning.in_batch import with_in_batch
-from rlzoo.engine.learning.micro import TEACHER_TOKENS, Micro
+from rlzoo.engine.learning.micro import TEACHER_HEAVIER, TEACHER_TOKENS, Micro
 from rlzoo.engine.learning.optimizer import learning_rate
 from rlzoo.engine.learning.tally import START_ENTROPY, START_TOKENS, Tally, Totals, summary
 from rlzoo.engine.learning.update import Update, build_update, schedule
@@ -109,6 +109,7 @@ class Learner:
         whole = tally.read(self.ranks)
         refuse_stray(self.scorer.objective, whole.stray)
         costs.extra_tokens += int(whole.sums.get(TEACHER_TOKENS, 0))
+        costs.heavier += whole.sums.get(TEACHER_HEAVIER, 0.0)
         return whole
 
     def _old_logps(self, step: Step, parts: Sequence[Tensor]) -> Tensor | None:

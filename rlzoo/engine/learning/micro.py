@@ -19,6 +19,8 @@ from rlzoo.types import Credit, Divergence, MicroBatch, Needs
 
 TEACHER_TOKENS = "teacher_tokens"
 """In a tally: tokens that teachers read beside the student."""
+TEACHER_HEAVIER = "teacher_heavier"
+"""In a tally: what they add to `Costs.heavier`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Micro:
         with torch.no_grad():
             teacher_KH = teacher.forward(given, logps=False).hidden_KH[: len(kept)]
         tally.add(TEACHER_TOKENS, float(sum(given.lengths)))
+        tally.add(TEACHER_HEAVIER, float(sum(given.lengths) * self.scorer.copies.heavier(signal.weights)))
         kept_K = torch.tensor(kept, dtype=torch.long).to(teacher_KH.device, non_blocking=True)
         return Match(asked, kept_K, teacher_KH, teacher.output_weights())
 
