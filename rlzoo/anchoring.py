@@ -21,6 +21,7 @@ def anchored(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for section, names in (("objective", ("name", "base")), ("sampling", ("backend",)), ("data", ("curriculum",))):
         for name in names:
             _change(made, section, name, lambda text: attribute(text, folder))
+    _change(made, "objective", "teacher_path", lambda path: path if path in ("", *EMBEDDED) else _placed(path, folder))
     for section in ("data", "eval"):
         _change(made, section, "sources", lambda sources: [_source(source, folder) for source in sources])
     if isinstance(made.get("objective"), str):
@@ -74,6 +75,7 @@ def without_places(data: Mapping[str, Any]) -> dict[str, Any]:
     for section, names in (("objective", ("name", "base")), ("sampling", ("backend",)), ("data", ("curriculum",))):
         for name in names:
             _change(made, section, name, unplaced)
+    _change(made, "objective", "teacher_path", bare)
     for section in ("data", "eval"):
         _change(made, section, "sources", lambda sources: [_bare_source(source, bare) for source in sources])
     if isinstance(made.get("verifier"), Mapping):

@@ -44,11 +44,19 @@ GLOSSARY: tuple[Metric, ...] = (
     Metric("length/mean", "tokens", "mean response length"),
     Metric("length/max", "tokens", "longest response of the step"),
     Metric("length/truncated", "0-1", "share of responses cut at sampling.max_response"),
-    Metric("policy/entropy", "nats", "mean entropy of the policy at trained response tokens"),
-    Metric("policy/kl_old", "nats", "k3 estimate of KL(old || now) over trained tokens, by the step's updates"),
-    Metric("policy/ratio_max", "ratio", "largest importance ratio met in the step's updates"),
     Metric(
-        "policy/clipped",
+        "policy/entropy",
+        "nats",
+        "mean entropy of the policy at the step's start, over response tokens of all judged rollouts, trained or not",
+    ),
+    Metric(
+        "trained/kl_old",
+        "nats",
+        "k3 estimate of KL(old || now) over trained tokens, by the step's updates; objectives train different tokens",
+    ),
+    Metric("trained/ratio_max", "ratio", "largest importance ratio met in the step's updates, at trained tokens"),
+    Metric(
+        "trained/clipped",
         "0-1",
         "share of trained tokens whose ratio left [0.8, 1.2]; the same band for every objective",
     ),
@@ -92,9 +100,9 @@ GLOSSARY: tuple[Metric, ...] = (
     Metric(
         "time/<stage>",
         "s",
-        "seconds of a stage of the step: sample, verify, score, update, publish, diagnose, other; `step` is their sum",
+        "seconds of a stage of the step: sample, verify, score, measure, update, publish, diagnose, other; `step` is their sum",
     ),
-    Metric("time/device_seconds", "s", "seconds of training so far, times ranks"),
+    Metric("time/device_seconds", "s", "seconds of training so far, times ranks; without `measure`, which no arm pays"),
     Metric("time/tokens_per_second", "tokens/s", "sampled tokens over the step's seconds"),
 )
 

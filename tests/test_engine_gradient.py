@@ -88,7 +88,7 @@ def test_old_logps_of_later_updates_are_the_start_of_the_step():
     bench = Bench("grpo", learner={"lr": 0.05})
     step = bench.step(GROUPS)
     metrics = bench.learner.learn(step, 0.0)
-    assert metrics["policy/ratio_max"] > 1.05
+    assert metrics["trained/ratio_max"] > 1.05
     assert metrics["mismatch/max"] < 1e-9  # the sampler's log-probs are the policy's at the start of the step
 
 

@@ -68,7 +68,7 @@ def test_a_step_accounts_for_its_time_and_tokens(whole: Path):
         assert line["cost/flops"] > 0
 
 
-STAGES = ("sample", "verify", "score", "update", "publish", "other", "diagnose")
+STAGES = ("sample", "verify", "score", "measure", "update", "publish", "other", "diagnose")
 
 
 def test_rollouts_are_recorded_with_their_verdicts(whole: Path):
@@ -310,7 +310,7 @@ def test_a_folder_that_is_no_model_and_a_model_without_an_end(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        *((name, ()) for name in objectives.names()),
+        *((name, ("objective.teacher_path=tiny-clean",) if name == "opd" else ()) for name in objectives.names()),
         ("cepo", ("objective.teacher=snapshot", "objective.teacher_every=2")),  # a copy of weights that are gone
     ],
 )

@@ -15,6 +15,7 @@ from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.learning.tally import Tally, Totals, record_mismatch, record_ratios, summary
 from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.ranks import Ranks
+from rlzoo.engine.step import Costs
 from rlzoo.laws.lab import Bench, toy_groups, toy_policy
 from rlzoo.training_config import LearnerConfig, MismatchConfig
 from rlzoo.types import Credit, Term
@@ -38,16 +39,16 @@ def test_ratios_by_hand() -> None:
     """Ratios 2, 1 and 0.9: k3 of old and now is r - 1 - log r; beyond 1 ± 0.2 lies only the first."""
     tally = Tally()
     now, old = padded(math.log(2) - 1, -1.0, math.log(0.9) - 1), padded(-1.0, -1.0, -1.0)
-    record_ratios(tally, now, old, torch.tensor([0.5, 0.25, 1.0]), THREE)
+    record_ratios(tally, now, old, THREE)
     found = told(tally)
     kl = (1 - math.log(2)) + (-0.1 - math.log(0.9))
-    assert found.sums == pytest.approx({"tokens": 3, "rows": 2, "entropy": 1.75, "kl_old": kl, "clipped": 1})
+    assert found.sums == pytest.approx({"tokens": 3, "rows": 2, "kl_old": kl, "clipped": 1})
     assert found.largest == pytest.approx({"ratio_max": 2.0})
 
 
 def test_a_ratio_beyond_all_bounds_is_counted_as_e_to_20() -> None:
     tally = Tally()
-    record_ratios(tally, padded(30.0, 0.0, 0.0), padded(0.0, 0.0, 0.0), torch.zeros(3), THREE)
+    record_ratios(tally, padded(30.0, 0.0, 0.0), padded(0.0, 0.0, 0.0), THREE)
     found = told(tally)
     assert found.largest["ratio_max"] == pytest.approx(math.exp(20))
     assert found.sums["kl_old"] == pytest.approx(math.exp(20) - 21)
@@ -92,19 +93,19 @@ def test_metrics_of_two_updates_by_hand() -> None:
     first = Totals(
         sums={
             "loss/policy": 1.0, "coupled/cross": 4.0, "anchors/cross": 6.0, "head/value": 0.5, "grad/norm": 2.0, "rows": 3.0,
-            "tokens": 10.0, "entropy": 5.0, "kl_old": 1.0, "clipped": 2.0, "compared": 4.0, "gap": 2.0, "weight": 4.0,
+            "tokens": 10.0, "kl_old": 1.0, "clipped": 2.0, "compared": 4.0, "gap": 2.0, "weight": 4.0,
             "weight_squared": 8.0,
         },
         largest={"ratio_max": 1.5, "gap_max": 0.25},
     )  # fmt: skip
     second = Totals(
-        sums={"loss/policy": 2.0, "tokens": 30.0, "entropy": 5.0, "kl_old": 3.0, "clipped": 6.0, "rows": 1.0},
+        sums={"loss/policy": 2.0, "tokens": 30.0, "kl_old": 3.0, "clipped": 6.0, "rows": 1.0},
         largest={"ratio_max": 1.25},
     )
     assert summary([first, second], 8) == pytest.approx(
         {
             "loss/policy": 1.5, "coupled/cross": 2.0, "anchors/cross": 3.0, "head/value": 0.25, "grad/norm": 1.0,
-            "policy/entropy": 0.25, "policy/kl_old": 0.1, "policy/clipped": 0.2, "policy/ratio_max": 1.5,
+            "trained/kl_old": 0.1, "trained/clipped": 0.2, "trained/ratio_max": 1.5,
             "mismatch/kl": 0.5, "mismatch/p99": 0.0, "mismatch/max": 0.25, "mismatch/ess": 16 / (4 * 8), "grad/nonfinite": 0.0, "rows/trained": 0.5,
         }
     )  # fmt: skip
@@ -112,8 +113,66 @@ def test_metrics_of_two_updates_by_hand() -> None:
 
 def test_a_step_without_tokens_has_metrics_of_nothing() -> None:
     found = summary([Totals()], 0)
+    assert not any(name.startswith("trained/") for name in found)  # 0.0 would be a measurement
     assert found["mismatch/ess"] == 1.0
     assert {value for name, value in found.items() if name != "mismatch/ess"} == {0.0}
+
+
+# -- entropy at the step's start --------------------------------------------------------------------------
+
+
+def entropy_of_all(bench: Bench) -> float:
+    """Over the tokens of judged rollouts, from one pass over everything."""
+    step = bench.step(GROUPS)
+    told = bench.scorer.pass_over(bench.store, step.sequences, width=step.batch.response_mask_BT.shape[1])
+    return float(told.entropy_BT[step.batch.loss_mask_BT].mean())
+
+
+@pytest.mark.parametrize(
+    "section", ["grpo", "cepo", "mcpo-mastery", "mcpo-contrastive", "tests/seam_objectives.py:Distils"]
+)
+@pytest.mark.parametrize(
+    "learner",
+    [
+        {},
+        {"skip": False},
+        {"updates_per_step": 1},
+        {"updates_per_step": 3, "old_logps": "sampler"},
+        {"tokens_per_microbatch": 1},
+        {"lr": 0.5},
+    ],
+    ids=str,
+)
+def test_entropy_is_that_of_all_judged_rollouts_before_anything_moved(section: str, learner: dict[str, Any]) -> None:
+    """Whoever trains whichever rows, in however many updates: the same number, so that arms can be compared."""
+    bench = Bench(section, learner=learner)
+    expected = entropy_of_all(bench)
+    metrics = bench.learner.learn(bench.step(GROUPS), 0.0)
+    assert metrics["policy/entropy"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_skipped_rows_would_move_the_entropy() -> None:
+    """That of trained rows alone is another number, so the test above can fail; and the pass that tells the rest costs nobody."""
+    bench = Bench("grpo")
+    step = bench.step(GROUPS)
+    measured = bench.learner.measured(step)
+    assert measured.entropy_BT is not None
+    read_B = ~measured.entropy_BT[:, 0].isnan()
+    acting_B = (step.credit.advantages_BT != 0).any(1)
+    assert read_B.equal(step.batch.valid_B & ~acting_B)
+    rest = float(measured.entropy_BT[read_B][step.batch.response_mask_BT[read_B]].mean())
+    assert abs(rest - entropy_of_all(bench)) > 1e-3
+    assert step.costs == Costs()
+
+
+def test_a_step_that_trains_nothing_tells_entropy_and_nothing_of_ratios() -> None:
+    bench = Bench("grpo")
+    step = bench.step(GROUPS)
+    nothing = {n: replace(t, loss_weight_BT=torch.zeros_like(t.loss_weight_BT)) for n, t in step.credit.terms.items()}
+    idle = replace(step, credit=Credit(advantages_BT=torch.zeros_like(step.credit.advantages_BT), terms=nothing))
+    metrics = bench.learner.learn(idle, 0.0)
+    assert metrics["policy/entropy"] == pytest.approx(entropy_of_all(Bench("grpo")), rel=1e-9)
+    assert not any(name.startswith("trained/") for name in metrics)
 
 
 # -- learner settings -------------------------------------------------------------------------------------
@@ -244,6 +303,6 @@ def test_old_log_probs_are_the_samplers_where_asked() -> None:
         step = bench.step(GROUPS)
         sure = (step.batch.sampler_logps_BT + math.log(2)) * step.batch.response_mask_BT
         metrics = bench.learner.learn(replace(step, batch=replace(step.batch, sampler_logps_BT=sure)), 0.0)
-        assert metrics["policy/ratio_max"] == pytest.approx(ratio)
-        assert metrics["policy/kl_old"] == pytest.approx(ratio - 1 - math.log(ratio), abs=1e-12)
+        assert metrics["trained/ratio_max"] == pytest.approx(ratio)
+        assert metrics["trained/kl_old"] == pytest.approx(ratio - 1 - math.log(ratio), abs=1e-12)
         assert metrics["mismatch/kl"] == pytest.approx(math.log(2))

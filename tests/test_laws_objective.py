@@ -53,6 +53,8 @@ SECTIONS: list[dict[str, Any]] = [
     {"name": "clipo", "form": "soft_nn", "level": "cross"},
     {"name": "opsd", "form": "topk", "teacher": "ema"},
     {"name": "rlcsd", "base": "cepo", "wrong_siblings": 2},
+    {"name": "ppo", "critic": {"trunk": True, "clip": None}, "length_alpha": 0.5, "whiten": False},
+    {"name": "opd", "form": "divergence"},
     {"name": str(Path(__file__).with_name("user_ppo.py:Ppo"))},
 ]
 
@@ -69,6 +71,11 @@ EXEMPTIONS: dict[str, set[str]] = {
     "rlsd": {"at-ratio-one", "finite-differences"},
     "opsd": {"reinforce", "learns"},
     "sdpo": {"reinforce", "learns", "detached", "finite-differences"},
+    "dpo": set(),
+    "ipo": set(),
+    "opd": {"equal-groups", "reinforce", "learns"},
+    "ppo": {"equal-groups"},
+    "rft": {"equal-groups", "off-policy"},
 }
 """Laws that a shipped objective need not keep. A new one is written here on purpose."""
 

@@ -250,8 +250,6 @@ def cost(comparison: Comparison) -> Table:
 
 HEALTH: tuple[tuple[str, str, float | None], ...] = (
     ("entropy", "policy/entropy", None),
-    ("kl_old", "policy/kl_old", None),
-    ("clipped", "policy/clipped", None),
     ("mixed", "groups/mixed", None),
     ("grad norm", "grad/norm", None),
     ("mismatch", "mismatch/kl", None),
@@ -275,7 +273,7 @@ def health(comparison: Comparison) -> Table:
         title="Health of training",
         head=["arm", *(name for name, _, _ in HEALTH), "collapsed"],
         rows=[row(arm, seeds) for arm, seeds in comparison.grid.items() if seeds],
-        note="Means over the last tenth of the steps, then over seeds. entropy, kl_old and mismatch in nats; clipped, mixed (groups of unequal rewards), truncated and errors are shares."
+        note="Means over the last tenth of the steps, then over seeds. entropy (of all judged rollouts, trained or not) and mismatch in nats; mixed (groups of unequal rewards), truncated and errors are shares."
         + "".join(f" {text}." for text in _in_trouble(comparison)),
     )
 

@@ -27,10 +27,8 @@ COST = (
     "cost/flops",
     "time/device_seconds",
 )
-HEALTH = (
+HEALTH = (  # nothing of the family `trained`: arms train different tokens
     "policy/entropy",
-    "policy/kl_old",
-    "policy/clipped",
     "groups/mixed",
     "grad/norm",
     "mismatch/kl",

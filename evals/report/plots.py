@@ -189,7 +189,6 @@ _HEALTH = (
     ("groups/mixed", "Groups with mixed rewards"),
     ("grad/norm", "Gradient norm"),
     ("length/mean", "Response length, tokens"),
-    ("policy/kl_old", "KL(old || now), nats"),
     ("evidence/auc", "evidence/auc"),
 )
 

@@ -21,10 +21,12 @@ class Spent(Costs):
 
     @property
     def flops(self) -> float:
-        """2 x parameters a token forward, 6 x a token trained (4 x those below adapters); attention's own products are not counted."""
+        """2 x parameters a token forward, 6 x a token trained (4 x those below adapters); attention's own products are not counted.
+
+        A token that another model reads counts by that model's parameters."""
         forward = self.gen_tokens + self.prefill_tokens + self.scoring_tokens + self.extra_tokens
         saved = 2.0 * self.frozen * self.train_tokens
-        return float(self.parameters) * (2.0 * forward + 6.0 * self.train_tokens) - saved
+        return float(self.parameters) * (2.0 * forward + 6.0 * self.train_tokens) - saved + 2.0 * self.heavier
 
     def progress(self, budget: BudgetConfig, now: Costs | None = None) -> float:
         """The largest share of any limit that is spent, the costs of the step at hand included; 1 or more ends the run."""

@@ -17,6 +17,9 @@ from rlzoo.signals import handled
 ONE_PRESS_S = 1.0
 """Seconds in which several ranks take a signal for one: a scheduler sends it to them and to the launcher, which passes it on."""
 
+MEASURE = "measure"
+"""The stage that only measures, so that arms can be compared: no budget pays for it."""
+
 
 class Clock:
     """Seconds by stage since the last `start`. A stage ends when its device has finished."""

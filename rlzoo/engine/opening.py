@@ -27,7 +27,7 @@ from rlzoo.engine.learning.learner import Learner
 from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.heads import Heads
-from rlzoo.engine.model.loading import load_tokenizer, open_store
+from rlzoo.engine.model.loading import load_tokenizer, open_other, open_store
 from rlzoo.engine.model.rendering import Renderer
 from rlzoo.engine.model.suitability import check_packing
 from rlzoo.engine.model.weights.adapted import Adapted
@@ -159,7 +159,7 @@ def _scorer(
     initial = store.initial if isinstance(store, Adapted) else partial(open_store, config, ranks, None)
     heads = Heads(objective, store.hidden, device=store.device, dtype=store.wide, seed=config.seed, ranks=ranks)
     budget = 2 * config.learner.tokens_per_microbatch
-    copies = PolicyCopies(store, initial)
+    copies = PolicyCopies(store, initial, lambda other: open_other(config, other.path, ranks))
     return Scorer(copies, renderer, objective, heads, ranks, budget=budget, packed=config.learner.packing)
 
 

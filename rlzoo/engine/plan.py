@@ -11,6 +11,7 @@ from rlzoo.data.filters import filters_of
 from rlzoo.data.source import ProblemSource
 from rlzoo.engine.isolation import Isolation, find_isolation
 from rlzoo.engine.model.loading import architecture_of, check_lora, flash_attention, locate, pick_device
+from rlzoo.engine.model.others import check_others
 from rlzoo.engine.model.weights.holding import check_holding
 from rlzoo.engine.sampling.choice import sampler_class
 from rlzoo.engine.supply import Supply
@@ -49,6 +50,7 @@ def make_plan(config: RunConfig, objective: Objective[Any], supply: Supply, rank
     check_needs(config, objective, needs, domains, supply.training)
     filters_of(config.data)
     locate(config.model.path)
+    check_others(config, needs)
     device = pick_device(config.model)
     check_holding(config.learner)
     check_lora(config)

@@ -16,7 +16,7 @@ class Reporter(Protocol):
         """Before anything is loaded: what the run will do, derived from its settings."""
 
     def stage(self, name: str) -> None:
-        """A stage of a step begins: sample, verify, score, update, publish, diagnose, other; or evaluate, save, load."""
+        """A stage of a step begins: sample, verify, score, measure, update, publish, diagnose, other; or evaluate, save, load."""
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """A step ended; `metrics` as written to metrics.jsonl."""

@@ -128,7 +128,9 @@ class Scorer:
                 projections=self.heads.project(scores.embeddings_BH),
                 values=scores.values,
             )
-        return replace(step, batch=batch, contexts=contexts, old_logps_BT=None if scores is None else scores.logps_BT)
+        if scores is not None:
+            step = replace(step, old_logps_BT=scores.logps_BT, entropy_BT=scores.entropy_BT)
+        return replace(step, batch=batch, contexts=contexts)
 
     def _read(self, signal: Signal, prompts: Prompts, step: Step, *, run: bool) -> Tensor:
         """Log-probs of the step's responses behind other prompts, under the signal's weights; 0 where there is none. [B, T]"""
@@ -138,7 +140,7 @@ class Scorer:
             given = behind(prompts, step.sequences, index)
             read = self.pass_over(self.copies.get(signal.weights), given, width=values_BT.shape[1])
             values_BT[index] = read.logps_BT.to(values_BT.dtype)
-            step.costs.read(given)
+            step.costs.read(given, self.copies.heavier(signal.weights))
         return values_BT
 
     def _prompts(self, signal: Signal, step: Step) -> Prompts:

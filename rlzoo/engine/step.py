@@ -28,6 +28,8 @@ class Costs:
     """Of passes for old log-probs, which any objective with several updates costs."""
     extra_tokens: int = 0
     """Of forward passes that only the objective, or a measurement, asked for."""
+    heavier: float = 0.0
+    """Of those through other models: tokens times the parameters by which such a model exceeds the policy, or falls below it."""
 
     def sampled(self, groups: Sequence[Group]) -> None:
         """Rollouts of these groups were drawn, whatever becomes of them."""
@@ -44,9 +46,10 @@ class Costs:
         """A forward pass was made for old log-probs."""
         self.scoring_tokens += sum(sequences.lengths)
 
-    def read(self, sequences: Sequences) -> None:
-        """A forward pass was made that the objective asked for."""
+    def read(self, sequences: Sequences, heavier: int = 0) -> None:
+        """A forward pass was made that the objective asked for, with so many parameters more than the policy's."""
         self.extra_tokens += sum(sequences.lengths)
+        self.heavier += sum(sequences.lengths) * heavier
 
     def add(self, other: Costs) -> None:
         """Another step's costs on top."""
@@ -74,6 +77,8 @@ class Step:
     """By signal. Divergences use them again."""
     old_logps_BT: Tensor | None = None
     """Of all rows, if a pass over them had to be made anyway."""
+    entropy_BT: Tensor | None = None
+    """Of the policy at the step's start, as far as passes before the updates tell it; NaN in rows that none of them read."""
     credit: Credit
     """Nothing until it is assigned."""
 

@@ -14,7 +14,7 @@ from rlzoo.config import RunConfig
 from rlzoo.data.source import descriptions
 from rlzoo.engine import provenance
 from rlzoo.engine.budget import passes_a_point
-from rlzoo.engine.clock import Stop
+from rlzoo.engine.clock import MEASURE, Stop
 from rlzoo.engine.ending import Ending
 from rlzoo.engine.evaluator import EvalSplit
 from rlzoo.engine.model.loading import pick_device
@@ -121,6 +121,8 @@ class Trainer:
         with clock.timed("update"):
             step = replace(step, credit=checked_credit(parts.objective, step.batch))
             parts.recorder.warn_once(step.credit.warnings)
+        with clock.timed(MEASURE):
+            step = parts.learner.measured(step)
         early = parts.diagnostics.before(step)
         with parts.answers.meanwhile(), clock.timed("update"):
             metrics = parts.learner.learn(step, self.spent.progress(self.config.budget, step.costs))
@@ -141,7 +143,8 @@ class Trainer:
             whole = parts.recorder.metrics(step, metrics)
         seconds = parts.clock.seconds
         # time is the first rank's: budgets and learning rates follow it, and must be the same everywhere
-        self.spent.device_seconds += parts.ranks.gather(sum(seconds.values()))[0] * parts.ranks.world
+        charged = sum(seconds.values()) - seconds.get(MEASURE, 0.0)
+        self.spent.device_seconds += parts.ranks.gather(charged)[0] * parts.ranks.world
         parts.recorder.step(step, whole, self.spent, seconds)
         self._after_step(step.number, before)
 

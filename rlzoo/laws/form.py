@@ -18,6 +18,7 @@ from rlzoo.laws.subject import (
     as_micro,
     micro_of,
     objective_of,
+    together,
 )
 from rlzoo.objective import Objective, checked_credit, checked_keep, refuse_stray, step_loss
 from rlzoo.types import Credit, RolloutBatch
@@ -77,6 +78,8 @@ def run_served(subject: Subject, step: Step) -> tuple[Credit, Mapping[str, Tenso
     micro, _ = as_micro(subject, replace(step, batch=batch, credit=credit))
     divergences = _Served(micro.divergences)
     losses = objective.token_losses(replace(micro, heads=_Served(micro.heads), divergences=divergences))
+    if step.needs.sequence_logps or step.needs.embeddings is not None:
+        objective.in_batch_losses(together(subject, step, micro), batch)
     return credit, losses, signals.read | divergences.read
 
 
@@ -142,6 +145,6 @@ def _used(objective: Objective[Any], without: RolloutBatch, what: str) -> None:
     """Credit must miss what was declared; that it fails is how it shows."""
     try:
         objective.assign_credit(without)
-    except (AttributeError, KeyError, TypeError):
+    except (AssertionError, AttributeError, KeyError, TypeError):
         return
     raise Broken(f"needs() declares {what}, which nothing reads", "needs")

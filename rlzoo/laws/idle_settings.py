@@ -53,7 +53,12 @@ class _Trial:
         return [path for path, _, _ in _leaves(self.config) if path not in fixed]
 
     def acts(self, path: str) -> bool:
-        """Whether some other value of it has another outcome, by itself or beside another value of one more setting."""
+        """Whether some other value of it has another outcome, by itself or beside another value of one more setting.
+
+        Of text nothing is known, so it is taken to act.
+        """
+        if not list(self._others(path)):
+            return True
         beside: list[Mapping[str, Any]] = [{}]
         beside += [_nested(other, value) for other in self._nearest(path) for value in self._others(other)]
         for more in beside:
@@ -102,6 +107,9 @@ class _Trial:
             )
             credited = [(t.loss_weight_BT, t.loss_mask_BT) for t in step.credit.terms.values()]
             seen += [repr(step.needs), repr(asked), bench.objective.keep(step.batch), step.credit.advantages_BT]
+            with torch.no_grad():  # heads as a later update finds them, moved since they were asked for values
+                for parameter in bench.heads.parameters():
+                    parameter.add_(0.3 * torch.ones_like(parameter))
             seen += [*itertools.chain(*credited), bench.gradient(step, old_logps_BT=old * step.batch.response_mask_BT)]
             bench.objective.observe(step.batch)
         return seen

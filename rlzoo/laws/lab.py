@@ -209,7 +209,7 @@ class Bench:
             if isinstance(self.store, Adapted)
             else lambda: holding(toy_policy(seed, dtype=dtype), optimizer=None)
         )
-        copies = PolicyCopies(self.store, initial)
+        copies = PolicyCopies(self.store, initial, lambda other: frozen(toy_policy(seed + 1, dtype=dtype)))
         self.renderer = Renderer(toy_tokenizer(), PromptLimit(tokens=128))
         self.scorer = Scorer(
             copies, self.renderer, self.objective, self.heads, self.ranks, budget=256, packed=self.policy.packing

@@ -14,7 +14,7 @@ from rlzoo.engine.step import Step
 from rlzoo.laws.finding import Broken
 from rlzoo.laws.lab import Bench, relative_difference, toy_groups, toy_policy
 from rlzoo.objective import Objective, checked_needs, step_loss, update_weights
-from rlzoo.types import Credit, Group, MicroBatch, Needs, RolloutBatch
+from rlzoo.types import Credit, Group, MicroBatch, Needs, Representations, RolloutBatch
 
 EXACT = 1e-9
 """Relative difference that float64 rounding may leave."""
@@ -93,6 +93,15 @@ def as_micro(subject: Subject, step: Step, *, drifted: bool = True) -> tuple[Mic
     return micro, update_weights(step.credit, batch)
 
 
+def together(subject: Subject, step: Step, micro: MicroBatch) -> Representations:
+    """What losses over rows that see each other are given of a step's rows."""
+    return Representations(
+        embeddings_NH=step.batch.embeddings_BH,
+        sequence_logps_N=micro.logps_BT.sum(1) if step.needs.sequence_logps else None,
+        heads=subject.build().heads.of_rollouts,
+    )
+
+
 def gradient_of(loss: Tensor, leaf: Tensor) -> Tensor:
     """What `loss` sends into `leaf`; zeros where nothing arrives. Same shape"""
     if not loss.requires_grad:
@@ -138,7 +147,12 @@ def bandit_loss(objective: Objective[Any], logits: Tensor, choice: Sequence[int]
         heads={name: zeros for name, h in objective.heads(4).items() if h.kind == "token"},
         divergences={d.signal: zeros for d in asked.divergences},
     )
-    return step_loss(objective, micro, update_weights(credit, batch)).total
+    loss = step_loss(objective, micro, update_weights(credit, batch)).total
+    if asked.sequence_logps and asked.embeddings is None:  # a response of one token is its own sum
+        reps = Representations(embeddings_NH=None, sequence_logps_N=logps_BT.sum(1))
+        for term in objective.in_batch_losses(reps, batch).values():
+            loss = loss + term.coef * term.loss
+    return loss
 
 
 def with_credit(bench: Bench, step: Step, batch: RolloutBatch) -> Step:

@@ -46,11 +46,21 @@ class Previous:
     """The weights as they stood at the start of the step before; at the first step, the present ones."""
 
 
-Weights = CurrentWeights | Initial | Ema | Snapshot | Previous
+@dataclass(frozen=True, slots=True)
+class OtherModel:
+    """Another model, which is not trained. It reads the same tokens, so its tokenizer must number them as the policy's does."""
+
+    path: str
+    """As `model.path`: a folder made by save_pretrained, a hub name, or an embedded model."""
+
+
+Weights = CurrentWeights | Initial | Ema | Snapshot | Previous | OtherModel
 
 
 def weights_label(weights: Weights) -> str:
     """Whose weights, in a word for people."""
+    if isinstance(weights, OtherModel):
+        return f"{weights.path!r}'s"
     return type(weights).__name__.removesuffix("Weights").lower()
 
 

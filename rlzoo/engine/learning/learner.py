@@ -17,9 +17,9 @@ from torch import Tensor
 from rlzoo.config import RunConfig
 from rlzoo.engine.learning.batch import draw_minibatches
 from rlzoo.engine.learning.in_batch import with_in_batch
-from rlzoo.engine.learning.micro import TEACHER_TOKENS, Micro
+from rlzoo.engine.learning.micro import TEACHER_HEAVIER, TEACHER_TOKENS, Micro
 from rlzoo.engine.learning.optimizer import learning_rate
-from rlzoo.engine.learning.tally import Tally, Totals, summary
+from rlzoo.engine.learning.tally import START_ENTROPY, START_TOKENS, Tally, Totals, summary
 from rlzoo.engine.learning.update import Update, build_update, schedule
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.scorer import Scorer
@@ -44,6 +44,7 @@ class Learner:
     def learn(self, step: Step, progress: float) -> dict[str, float]:
         """All updates of one step, and its metrics. `progress` is the share of the budget that is spent, in [0, 1)."""
         settings = self.config.learner
+        step = self.measured(step)
         parts = draw_minibatches(step.batch, settings.updates_per_step, self.config.seed)
         old_logps_BT = self._old_logps(step, parts)
         lr = learning_rate(settings, step.number, progress)
@@ -58,8 +59,42 @@ class Learner:
             totals.append(whole)
         self.store.clear()
         nothing = {f"loss/{name}": 0.0 for name in step.credit.terms}
-        metrics = summary(totals, len(step.sequences))
+        metrics = summary(totals, len(step.sequences)) | self._entropy(step, totals)
         return {**nothing, **metrics, "learner/lr": lr, "learner/updates": float(self.updates)}
+
+    def measured(self, step: Step) -> Step:
+        """The step with the entropy of judged rows that no pass of this arm's own will read at its start.
+
+        What is left out of a step differs between arms, and entropy over the rest could not be compared; so this pass is nobody's cost.
+        """
+        if step.entropy_BT is not None:
+            return step
+        entropy_BT = torch.full_like(step.batch.sampler_logps_BT, math.nan)
+        parts = draw_minibatches(step.batch, self.config.learner.updates_per_step, self.config.seed)
+        known_B = self._read_by_updates(step, parts if self.config.learner.old_logps == "trainer" else parts[:1])
+        index_K = (step.batch.valid_B & ~known_B).nonzero().squeeze(1)
+        if len(index_K):
+            rows = step.sequences.take(index_K.tolist())
+            told = self.scorer.pass_over(self.store, rows, width=entropy_BT.shape[1])
+            entropy_BT[index_K] = told.entropy_BT.to(entropy_BT.dtype)
+        return replace(step, entropy_BT=entropy_BT)
+
+    def _read_by_updates(self, step: Step, parts: Sequence[Tensor]) -> Tensor:
+        """Rows of these updates that go through the model. [B] bool"""
+        read_B = torch.zeros_like(step.batch.judged_B)
+        for index_N in parts:
+            read_B[index_N] = build_update(step, index_N, None).active() if self.config.learner.skip else True
+        return read_B
+
+    def _entropy(self, step: Step, totals: Sequence[Totals]) -> dict[str, float]:
+        """Mean entropy at the step's start over tokens of all judged rollouts; nothing where there is none."""
+        assert step.entropy_BT is not None
+        told_K = step.entropy_BT[step.batch.loss_mask_BT].double()
+        total, tokens = float(told_K.nansum()), float((~told_K.isnan()).sum())
+        if tokens < len(told_K):  # the others are rows of the first update, which read them
+            total += totals[0].sums.get(START_ENTROPY, 0.0)
+            tokens += totals[0].sums.get(START_TOKENS, 0.0)
+        return {"policy/entropy": total / tokens} if tokens else {}
 
     def backward(self, update: Update, needs: Needs, costs: Costs, tally: Tally | None = None) -> Totals:
         """Leave the update's gradient, summed over micro-batches and ranks, with the weights and the heads."""
@@ -74,6 +109,7 @@ class Learner:
         whole = tally.read(self.ranks)
         refuse_stray(self.scorer.objective, whole.stray)
         costs.extra_tokens += int(whole.sums.get(TEACHER_TOKENS, 0))
+        costs.heavier += whole.sums.get(TEACHER_HEAVIER, 0.0)
         return whole
 
     def _old_logps(self, step: Step, parts: Sequence[Tensor]) -> Tensor | None:
@@ -82,15 +118,14 @@ class Learner:
             return step.batch.sampler_logps_BT
         if step.old_logps_BT is not None or len(parts) == 1:
             return step.old_logps_BT
-        wanted_B = torch.zeros_like(step.batch.judged_B)
-        for index_N in parts[1:]:
-            wanted_B[index_N] = build_update(step, index_N, None).active() if self.config.learner.skip else True
-        chosen_K = wanted_B.nonzero().squeeze(1)
+        chosen_K = self._read_by_updates(step, parts[1:]).nonzero().squeeze(1)
         old_logps_BT = torch.zeros_like(step.batch.sampler_logps_BT)
         if len(chosen_K):
             rows = step.sequences.take(chosen_K.tolist())
             scores = self.scorer.pass_over(self.store, rows, width=old_logps_BT.shape[1])
             old_logps_BT[chosen_K] = scores.logps_BT.to(old_logps_BT.dtype)
+            if step.entropy_BT is not None:
+                step.entropy_BT[chosen_K] = scores.entropy_BT.to(old_logps_BT.dtype)
             step.costs.rescored(rows)
         return old_logps_BT
 

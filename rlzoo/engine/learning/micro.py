@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlzoo import functional as F
-from rlzoo.engine.learning.tally import Tally, record_mismatch, record_ratios
+from rlzoo.engine.learning.tally import Tally, record_mismatch, record_ratios, record_start
 from rlzoo.engine.learning.update import Share, Update
 from rlzoo.engine.model.divergence import Match
 from rlzoo.engine.scorer import Scorer, behind
@@ -19,6 +19,8 @@ from rlzoo.types import Credit, Divergence, MicroBatch, Needs
 
 TEACHER_TOKENS = "teacher_tokens"
 """In a tally: tokens that teachers read beside the student."""
+TEACHER_HEAVIER = "teacher_heavier"
+"""In a tally: what they add to `Costs.heavier`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ class Micro:
             share.weighted
         ):  # ratios are recorded against the step's start, before mismatch weights touch the losses' weights
             places_K = (outputs.rows_K, outputs.columns_K)
-            record_ratios(tally, logps_BT, old_logps_BT, outputs.entropy_K, places_K)
+            record_ratios(tally, logps_BT, old_logps_BT, places_K)
+            if update.fresh:
+                record_start(tally, outputs.entropy_K, batch.judged_B[outputs.rows_K])
             if update.fresh or not update.sampled_old:
                 record_mismatch(tally, (logps_BT if update.sampled_old else old_logps_BT)[places_K], batch, places_K)
         log_ratio_BT = old_logps_BT - batch.sampler_logps_BT
@@ -101,6 +105,7 @@ class Micro:
         with torch.no_grad():
             teacher_KH = teacher.forward(given, logps=False).hidden_KH[: len(kept)]
         tally.add(TEACHER_TOKENS, float(sum(given.lengths)))
+        tally.add(TEACHER_HEAVIER, float(sum(given.lengths) * self.scorer.copies.heavier(signal.weights)))
         kept_K = torch.tensor(kept, dtype=torch.long).to(teacher_KH.device, non_blocking=True)
         return Match(asked, kept_K, teacher_KH, teacher.output_weights())
 

@@ -14,7 +14,9 @@ from rlzoo.engine.ranks import Ranks
 from rlzoo.types import RolloutBatch
 
 RATIO_BAND = 0.2
-"""Ratios outside 1 ± this count as clipped in `policy/clipped`, whatever the objective clips at."""
+"""Ratios outside 1 ± this count as clipped in `trained/clipped`, whatever the objective clips at."""
+START_ENTROPY, START_TOKENS = "start_entropy", "start_tokens"
+"""In a tally: entropy over judged tokens of a step's first update, which reads them at the step's start, and how many they are."""
 
 
 @dataclass(slots=True)
@@ -89,7 +91,6 @@ def record_ratios(
     tally: Tally,
     logps_BT: Tensor,
     old_logps_BT: Tensor,
-    entropy_K: Tensor,
     places_K: tuple[Tensor, Tensor],
 ) -> None:
     """How far the policy is from the step's start at the response tokens `places_K`."""
@@ -97,10 +98,16 @@ def record_ratios(
     ratio = drift.exp()
     tally.add("tokens", float(len(ratio)))
     tally.add("rows", float(len(logps_BT)))
-    tally.add("entropy", entropy_K.sum())
     tally.add("kl_old", (ratio - 1 - drift).sum())
     tally.add("clipped", ((ratio - 1).abs() > RATIO_BAND).sum())
     tally.top("ratio_max", ratio.max() if len(ratio) else 0.0)
+
+
+@torch.no_grad()
+def record_start(tally: Tally, entropy_K: Tensor, judged_K: Tensor) -> None:
+    """Entropy at the response tokens of judged rollouts, by the weights that stand at the step's start."""
+    tally.add(START_ENTROPY, entropy_K.where(judged_K, 0.0).sum())
+    tally.add(START_TOKENS, judged_K.sum())
 
 
 @torch.no_grad()
@@ -122,18 +129,20 @@ def summary(updates: Sequence[Totals], num_rows: int) -> dict[str, float]:
     for update in updates:
         for name, value in update.sums.items():
             total[name] = total.get(name, 0.0) + value
-    tokens, compared = max(total.get("tokens", 0.0), 1.0), max(total.get("compared", 0.0), 1.0)
+    tokens, compared = total.get("tokens", 0.0), max(total.get("compared", 0.0), 1.0)
     metrics = {
         name: value / len(updates)
         for name, value in total.items()
         if name.startswith(("loss/", "coupled/", "anchors/", "head/")) or name == "grad/norm"
     }
     weight = total.get("weight", 0.0)
+    if tokens:  # else nothing was trained, and there is nothing to tell
+        metrics |= {
+            "trained/kl_old": total["kl_old"] / tokens,
+            "trained/clipped": total["clipped"] / tokens,
+            "trained/ratio_max": max(u.largest.get("ratio_max", 0.0) for u in updates),
+        }
     return metrics | {
-        "policy/entropy": total.get("entropy", 0.0) / tokens,
-        "policy/kl_old": total.get("kl_old", 0.0) / tokens,
-        "policy/clipped": total.get("clipped", 0.0) / tokens,
-        "policy/ratio_max": max((u.largest.get("ratio_max", 0.0) for u in updates), default=0.0),
         "mismatch/kl": total.get("gap", 0.0) / compared,
         "mismatch/p99": _within(torch.cat([torch.zeros(0), *(u.gaps_K for u in updates)]), 0.99),
         "mismatch/max": max((u.largest.get("gap_max", 0.0) for u in updates), default=0.0),

@@ -1,4 +1,4 @@
-"""Copies of the policy under other weights, made when first asked for."""
+"""Copies of the policy under other weights, and other models, made when first asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rlzoo.engine.model.weights.base import WeightStore
-from rlzoo.types import CurrentWeights, Ema, Initial, Previous, Snapshot, Weights
+from rlzoo.types import CurrentWeights, Ema, Initial, OtherModel, Previous, Snapshot, Weights
 
 NEXT = "next"
 
@@ -14,9 +14,15 @@ NEXT = "next"
 class PolicyCopies:
     """The policy under every set of weights that signals ask for."""
 
-    def __init__(self, current: WeightStore, load_initial: Callable[[], WeightStore]) -> None:
+    def __init__(
+        self,
+        current: WeightStore,
+        load_initial: Callable[[], WeightStore],
+        load_other: Callable[[OtherModel], WeightStore] | None = None,
+    ) -> None:
         self.current = current
         self._load_initial = load_initial
+        self._load_other = load_other
         self._copies: dict[Weights, WeightStore] = {}
         self._start_of_step: WeightStore | None = None
         """What `Previous` will be in the next step, if anybody asks for it."""
@@ -26,10 +32,22 @@ class PolicyCopies:
         if isinstance(weights, CurrentWeights) and weights not in self._copies:
             return self.current
         if weights not in self._copies:
-            self._copies[weights] = self._load_initial() if isinstance(weights, Initial) else self.current.copy()
+            self._copies[weights] = self._made(weights)
             if isinstance(weights, Previous):
                 self._start_of_step = self.current.copy()
         return self._copies[weights]
+
+    def _made(self, weights: Weights) -> WeightStore:
+        if isinstance(weights, OtherModel):
+            assert self._load_other is not None, "nobody said how other models are loaded"
+            return self._load_other(weights)
+        return self._load_initial() if isinstance(weights, Initial) else self.current.copy()
+
+    def heavier(self, weights: Weights) -> int:
+        """Parameters by which a token's pass under `weights` costs more than one of the policy; less than 0 where it costs less."""
+        if not isinstance(weights, OtherModel):
+            return 0
+        return self.get(weights).num_parameters - self.current.num_parameters
 
     def hold(self, weights: Weights, store: WeightStore) -> None:
         """Let `store` be what `weights` name from now on, whatever they are."""
@@ -47,7 +65,7 @@ class PolicyCopies:
                 self._start_of_step.follow(self.current, 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        kept = {repr(w): held.state() for w, held in self._copies.items() if not isinstance(w, Initial)}
+        kept = {repr(w): held.state() for w, held in self._copies.items() if not isinstance(w, Initial | OtherModel)}
         return kept if self._start_of_step is None else {**kept, NEXT: self._start_of_step.state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -85,17 +85,21 @@ def load_tokenizer(path: str) -> Any:
         raise ModelError(f"the tokenizer of {path!r} cannot be loaded: {_first_line(error)}") from error
 
 
-def architecture_of(path: str) -> type:
-    """The class of a model, by its settings alone: no weights are read. Refused where it is none that can be trained here."""
+def settings_of(path: str) -> Any:
+    """A model's own settings; no weights are read."""
     from transformers import AutoConfig
 
     try:
-        settings = AutoConfig.from_pretrained(locate(path))
+        return AutoConfig.from_pretrained(locate(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, RlzooError):
             raise
         raise ModelError(f"model {path!r} cannot be loaded: {_first_line(error)}") from error
-    return check_kind(settings, path)
+
+
+def architecture_of(path: str) -> type:
+    """The class of a model, by its settings alone: no weights are read. Refused where it is none that can be trained here."""
+    return check_kind(settings_of(path), path)
 
 
 def shape_of(path: str) -> Any:
@@ -205,6 +209,12 @@ def empty_policy(config: RunConfig) -> Policy:
 def frozen_store(config: RunConfig) -> Replicated:
     """The policy of `config`, not trained, whole in this process."""
     return Replicated(load_policy(config).requires_grad_(False), dtype=getattr(torch, config.model.dtype))
+
+
+def open_other(config: RunConfig, path: str, ranks: Ranks) -> Replicated:
+    """Another model than the policy, not trained, whole on every rank; at the run's precision and sampling temperature."""
+    policy = load_policy(config, path=path).requires_grad_(False)
+    return Replicated(policy, dtype=getattr(torch, config.model.dtype), ranks=ranks)
 
 
 def open_store(config: RunConfig, ranks: Ranks, optimizer: MakeOptimizer | None) -> WeightStore:

@@ -1,0 +1,60 @@
+"""Other models that an objective asks: refused before the policy is loaded where they cannot read what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rlzoo.config import RunConfig
+from rlzoo.engine.model.loading import architecture_of, load_tokenizer, locate, settings_of
+from rlzoo.engine.model.weights.holding import holds_whole
+from rlzoo.errors import ConfigError, RlzooError, UnfitModel, UnmetNeed
+from rlzoo.types import Needs, OtherModel
+
+
+def check_others(config: RunConfig, needs: Needs) -> None:
+    """Refuse every other model that `needs` names and this run cannot ask, by its files alone. UsageError"""
+    matched = {divergence.signal for divergence in needs.divergences}
+    for signal in needs.signals:
+        if isinstance(signal.weights, OtherModel):
+            if not signal.weights.path:
+                instead = needs.because.get("signals", "name one among its settings")
+                raise UnmetNeed(
+                    f"objective {config.objective.name!r} asks another model ({signal.name}), but none is named: {instead}."
+                )
+            _check(config, signal.weights.path, signal.name, entries=signal.name in matched)
+
+
+def _check(config: RunConfig, path: str, signal: str, *, entries: bool) -> None:
+    """`entries`: whole distributions are compared, so both models must have equally many entries."""
+    if not holds_whole(config.learner):
+        raise ConfigError(
+            f"{signal} is the model {path!r} and learner.shard is {config.learner.shard!r}, but another model than the policy is held whole on "
+            "every rank. Set learner.shard=none, zero1 or zero2."
+        )
+    try:
+        locate(path)
+        architecture_of(path)
+        theirs, ours = load_tokenizer(path), load_tokenizer(config.model.path)
+    except RlzooError as error:
+        raise UnfitModel(f"{signal}: {error}") from error
+    if told := _differ(ours.get_vocab(), theirs.get_vocab()):
+        raise UnfitModel(
+            f"the tokenizer of {path!r} ({signal}) differs from that of {config.model.path!r}: {told}. It is to read the policy's own tokens, which "
+            "would be other text to it. Name a model of the same family."
+        )
+    sizes = [int(settings_of(name).get_text_config().vocab_size) for name in (config.model.path, path)]
+    if entries and sizes[0] != sizes[1]:
+        raise UnfitModel(
+            f"{path!r} ({signal}) tells of {sizes[1]} tokens and {config.model.path!r} of {sizes[0]}, but whole distributions are compared, entry by "
+            "entry. Use a form that compares sampled tokens alone, or a model with as many."
+        )
+
+
+def _differ(ours: Mapping[str, int], theirs: Mapping[str, int]) -> str:
+    """The first token that two vocabularies number otherwise, in words; empty where there is none."""
+    for token, number in sorted(ours.items(), key=lambda item: item[1]):
+        if theirs.get(token) != number:
+            other = f"number {theirs[token]}" if token in theirs else "not known"
+            return f"token {number}, {token!r}, is {other} there"
+    more = len(theirs) - len(ours)
+    return f"it knows {more} tokens more" if more else ""
