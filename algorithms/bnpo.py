@@ -42,7 +42,10 @@ class Bnpo(Grpo[BnpoConfig]):
     name = "bnpo"
     Config = BnpoConfig
     metrics = {
-        "bnpo/alpha": ("number", "alpha of the Beta density fitted to the step's prompts; 1 with beta 1 is no weighting"),
+        "bnpo/alpha": (
+            "number",
+            "alpha of the Beta density fitted to the step's prompts; 1 with beta 1 is no weighting",
+        ),
         "bnpo/beta": ("number", "its beta"),
     }
 

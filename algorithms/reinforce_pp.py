@@ -40,7 +40,9 @@ class ReinforcePp(Grpo[ReinforcePpConfig]):
 
     name = "reinforce-pp"
     Config = ReinforcePpConfig
-    exemptions = {"equal-groups": "rewards are measured against the whole step, so a group of equal ones stands out too"}
+    exemptions = {
+        "equal-groups": "rewards are measured against the whole step, so a group of equal ones stands out too"
+    }
 
     def needs(self, step: int) -> Needs:
         below = super().needs(step)

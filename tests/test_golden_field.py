@@ -242,9 +242,13 @@ def test_bnpo_where_the_density_is_thin() -> None:
 # -- dapo -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("point", [*GOLDEN["dapo"]["overlong"], *GOLDEN["dapo"]["overlong_small"]], ids=lambda p: str(p["length"]))
+@pytest.mark.parametrize(
+    "point", [*GOLDEN["dapo"]["overlong"], *GOLDEN["dapo"]["overlong_small"]], ids=lambda p: str(p["length"])
+)
 def test_the_overlong_punishment(point: Mapping[str, Any]) -> None:
-    assert overlong_punishment(point["length"], point["l_max"], point["l_cache"]) == pytest.approx(point["penalty"], abs=1e-12)
+    assert overlong_punishment(point["length"], point["l_max"], point["l_cache"]) == pytest.approx(
+        point["penalty"], abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(("settings", "factor"), [({}, 1.0), ({"overlong": 0.5}, 0.5), ({"overlong": 0.0}, 0.0)])
@@ -281,7 +285,11 @@ def test_dapos_shaping_is_the_objective_and_no_unequal_reward() -> None:
 
     def flat(name: str) -> dict[str, Any]:
         dumped = toy_config(name).model_dump(mode="json")
-        return {f"{part}.{key}": value for part in ("objective", "reward", "sampling") for key, value in dumped[part].items()}
+        return {
+            f"{part}.{key}": value
+            for part in ("objective", "reward", "sampling")
+            for key, value in dumped[part].items()
+        }
 
     grid = {name: {0: SimpleNamespace(settings=flat(name))} for name in ("grpo", "dapo")}
     assert grid["dapo"][0].settings["objective.overlong"] == 1.0
@@ -397,7 +405,10 @@ def test_unjudged_and_empty_rows_are_nowhere(name: str) -> None:
     batch, logps, old = random_update(lengths, seed=3)
     batch = replace(batch, judged_B=torch.tensor([True] * 5 + [False] + [True] * 2), max_response=1000)
     counted = torch.tensor([0, 1, 3, 4, 6, 7])
-    whole, alone = loss_of(objective, batch, logps, old), loss_of(objective, batch.rows(counted), logps[counted], old[counted])
+    whole, alone = (
+        loss_of(objective, batch, logps, old),
+        loss_of(objective, batch.rows(counted), logps[counted], old[counted]),
+    )
     close(whole[0], alone[0])
     close(whole[1][counted], alone[1])
     assert whole[1][[2, 5]].eq(0).all()
@@ -505,7 +516,10 @@ OWN: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", FIELD)
 def test_defaults_are_those_of_their_sources(name: str) -> None:
     found = build(name=name).config.model_dump()
-    assert {key: value for key, value in found.items() if key not in ObjectiveConfig.model_fields} == {**GRPO, **OWN[name]}
+    assert {key: value for key, value in found.items() if key not in ObjectiveConfig.model_fields} == {
+        **GRPO,
+        **OWN[name],
+    }
 
 
 @pytest.mark.parametrize(
@@ -600,6 +614,8 @@ def test_cepo_over_every_base(base: str) -> None:
 
 def test_mastery_over_dynamic_sampling_says_that_its_hinge_is_idle() -> None:
     batch, *_ = shared()
-    assert any("dynamic_sampling" in text for text in build(name="mcpo-mastery", base="dapo").assign_credit(batch).warnings)
+    assert any(
+        "dynamic_sampling" in text for text in build(name="mcpo-mastery", base="dapo").assign_credit(batch).warnings
+    )
     for off in ({"dynamic_sampling": False}, {"hkl": {"beta": 0.0}}):
         assert not build(name="mcpo-mastery", base="dapo", **off).assign_credit(batch).warnings
