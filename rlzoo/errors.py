@@ -107,6 +107,7 @@ class RankLost(RunError, ConnectionError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A guess at what was meant, then all that is known. One sentence or two, for the end of a message."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    near = get_close_matches(name, names, n=9, cutoff=0.5)
+    near.sort(key=lambda known_name: sorted(known_name) != sorted(name))  # of equally near ones, letters swapped first
     guess = f"Did you mean {near[0]!r}? " if near else ""
     return f"{guess}Known: {', '.join(names) or 'none'}."
