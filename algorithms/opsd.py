@@ -31,7 +31,9 @@ class OpsdConfig(ObjectiveConfig):
     """Over the whole vocabulary; over the teacher's `top_k` likeliest tokens, renormalised; or at the sampled token alone."""
     beta: float = setting(0.5, source=f"{CODE}: its scripts", ge=0, le=1)
     """0 is KL(teacher || student), 1 is KL(student || teacher), between them the generalised Jensen-Shannon divergence."""
-    temperature: float = setting(1.0, source="not in what we could read; 1 leaves both as they are", tag="INFERRED", gt=0)
+    temperature: float = setting(
+        1.0, source="not in what we could read; 1 leaves both as they are", tag="INFERRED", gt=0
+    )
     """T_d: what the logits of both are divided by before they are compared; not for form sampled."""
     top_k: int = setting(50, source=CODE, ge=1)
     """How many tokens, for form topk."""

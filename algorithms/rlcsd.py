@@ -111,7 +111,9 @@ class Rlcsd(Grpo[C], Generic[C]):
         shifted_BT = before_BT + shift_BT
         held_BT = torch.where(before_BT < 0, shifted_BT.clamp(max=0), shifted_BT.clamp(min=0))
         after_BT = torch.where(
-            moved_BT, self.config.eta * held_BT * L_B1 / M_B1.clamp(min=1), before_BT * L_B1 / (L_B1 - M_B1).clamp(min=1)
+            moved_BT,
+            self.config.eta * held_BT * L_B1 / M_B1.clamp(min=1),
+            before_BT * L_B1 / (L_B1 - M_B1).clamp(min=1),
         )
         policy = credit.terms["policy"]
         acts_BT = torch.where((before_BT == 0) & (after_BT != 0), 1.0, policy.loss_weight_BT)  # A = 0, but moved

@@ -204,7 +204,9 @@ def test_what_rlsds_teacher_is_told() -> None:
         objective = build(name="rlsd", teacher_context=kind)
         assert objective.contexts("informed", group_of(RIGHT, WRONG)) == [reference_prompt(PROBLEM, shown)] * 2
     bare = replace(PROBLEM, solution=None)
-    assert texts(build(name="rlsd", teacher_context="trajectory").contexts("informed", group_of(RIGHT, problem=bare))) == ["42"]
+    assert texts(
+        build(name="rlsd", teacher_context="trajectory").contexts("informed", group_of(RIGHT, problem=bare))
+    ) == ["42"]
     silent = replace(bare, answer=None)
     assert build(name="rlsd").contexts("informed", group_of(RIGHT, problem=silent)) == [None]
 
@@ -531,8 +533,15 @@ def test_wrong_siblings_are_averaged_as_probabilities() -> None:
     """Probabilities 0.1 and 0.3 average to 0.2; the right sibling's is 0.2 · sqrt 3, so e = half of log 3. Where only one was
     heard, e is taken to that one: 0.2 · sqrt 3 over 0.2."""
     right = torch.full((2, 1), 0.2 * math.sqrt(3), dtype=D).log()
-    wrong = {"wrong_1": torch.tensor([[0.1], [0.2]], dtype=D).log(), "wrong_2": torch.tensor([[0.3], [9.0]], dtype=D).log()}
-    masks = {"right": torch.tensor([True, True]), "wrong_1": torch.tensor([True, True]), "wrong_2": torch.tensor([True, False])}
+    wrong = {
+        "wrong_1": torch.tensor([[0.1], [0.2]], dtype=D).log(),
+        "wrong_2": torch.tensor([[0.3], [9.0]], dtype=D).log(),
+    }
+    masks = {
+        "right": torch.tensor([True, True]),
+        "wrong_1": torch.tensor([True, True]),
+        "wrong_2": torch.tensor([True, False]),
+    }
     batch = batch_of([1, 1], [1, 0], signals={"right": right, **wrong}, signal_mask=masks)
     objective: Any = build(name="rlcsd", **PLAIN, wrong_siblings=2)
     close(objective.contrast(batch)[0], [[0.5], [0.5]])
@@ -551,7 +560,9 @@ def test_what_rlcsds_teachers_are_shown() -> None:
     assert (first[1], first[3], second[1], second[3]) == ("w2", "w1", None, None)
     assert all({first[i], second[i]} == {"w1", "w2"} for i in (0, 2, 4, 5))
     for group in (group_of(RIGHT, ALSO), group_of(WRONG, OTHER), group_of(RIGHT), group_of(NOBODY)):
-        assert objective.contexts("right", group) == objective.contexts("wrong_1", group) == [None] * len(group.rollouts)
+        assert (
+            objective.contexts("right", group) == objective.contexts("wrong_1", group) == [None] * len(group.rollouts)
+        )
     assert texts(objective.contexts("wrong_1", group_of(RIGHT, WRONG))) == [None, None]
     kinder = build(name="rlcsd", wrong_below=0.6)
     assert texts(kinder.contexts("wrong_1", group_of(RIGHT, ALSO, NEAR))) == ["w3", "w3", None]

@@ -40,7 +40,7 @@ SECTIONS: list[dict[str, Any]] = [
     {"name": "mcpo-contrastive", "base": "mcpo-mastery"},
     {"name": "mcpo-contrastive", "head": {"dim": 3}},
     {"name": "rlsd", "base": "mcpo-mastery", "student": "old"},
-    {"name": "clipo", "form": "soft_nn", "level": "cross"},
+    {"name": "clipo", "form": "soft_nn", "tau": 0.5},
     {"name": "opsd", "form": "topk", "teacher": "ema"},
     {"name": "rlcsd", "base": "cepo", "wrong_siblings": 2},
     {"name": str(Path(__file__).with_name("user_ppo.py:Ppo"))},

@@ -142,6 +142,6 @@ def _used(objective: Objective[Any], without: RolloutBatch, what: str) -> None:
     """Credit must miss what was declared; that it fails is how it shows."""
     try:
         objective.assign_credit(without)
-    except (AttributeError, KeyError, TypeError):
+    except (AssertionError, AttributeError, KeyError, TypeError):
         return
     raise Broken(f"needs() declares {what}, which nothing reads", "needs")
