@@ -70,6 +70,7 @@ class Clipo(Grpo[C], Generic[C]):
 
     Sets: anchors are correct rollouts; P(i) the other correct rollouts of the prompt; A(i) all its other rollouts, positives
     included. Anchors without a positive, or without one of A(i) that is none, have no term. Unjudged rollouts are in no set.
+    At levels cross and batch, prompts whose rollouts are all correct have terms too, and so advantages.
 
     Normaliser: GRPO's for the policy; for the head, anchors that have a term.
 

@@ -50,7 +50,7 @@ SECTIONS: list[dict[str, Any]] = [
     {"name": "mcpo-contrastive", "base": "clipo"},
     {"name": "rlsd", "base": "mcpo-mastery", "student": "old"},
     {"name": "rlsd", "base": "cispo"},
-    {"name": "clipo", "form": "soft_nn", "level": "cross"},
+    {"name": "clipo", "form": "soft_nn", "tau": 0.5},
     {"name": "opsd", "form": "topk", "teacher": "ema"},
     {"name": "rlcsd", "base": "cepo", "wrong_siblings": 2},
     {"name": "ppo", "critic": {"trunk": True, "clip": None}, "length_alpha": 0.5, "whiten": False},
