@@ -10,8 +10,19 @@ from torch import Tensor
 
 from rlzoo import returns
 from rlzoo.objective import Objective, ObjectiveConfig, setting
-from rlzoo.types import Context, Credit, Group, InBatchTerm, Initial, Insert, MicroBatch, Needs, Representations
-from rlzoo.types import RolloutBatch, Signal
+from rlzoo.types import (
+    Context,
+    Credit,
+    Group,
+    InBatchTerm,
+    Initial,
+    Insert,
+    MicroBatch,
+    Needs,
+    Representations,
+    RolloutBatch,
+    Signal,
+)
 
 
 class DpoConfig(ObjectiveConfig):

@@ -49,7 +49,12 @@ class Opd(Objective[OpdConfig]):
         "reinforce": "a teacher is followed; rewards do not enter",
         "learns": "a teacher is followed; the law's bandit has the policy itself as teacher",
     }
-    metrics = {"teacher/gap": ("nats", "mean of the policy's less the teacher's log-probs of sampled tokens: KL(policy || teacher)")}
+    metrics = {
+        "teacher/gap": (
+            "nats",
+            "mean of the policy's less the teacher's log-probs of sampled tokens: KL(policy || teacher)",
+        )
+    }
 
     def needs(self, step: int) -> Needs:
         teacher = Signal(name="teacher", weights=OtherModel(self.config.teacher_path))

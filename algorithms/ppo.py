@@ -67,7 +67,9 @@ class Ppo(Objective[PpoConfig]):
     name = "ppo"
     Config = PpoConfig
     exemptions = {"equal-groups": "the baseline is a critic's value, not the group's mean"}
-    metrics = {"critic/explained": ("-", "share of the returns' variance over judged tokens that values explain, at most 1")}
+    metrics = {
+        "critic/explained": ("-", "share of the returns' variance over judged tokens that values explain, at most 1")
+    }
 
     def heads(self, hidden: int) -> Mapping[str, Head]:
         settings, module = self.config.critic, nn.Linear(hidden, 1)

@@ -291,7 +291,9 @@ def test_a_folder_that_is_no_model_and_a_model_without_an_end(tmp_path: Path):
 @pytest.mark.parametrize("name", objectives.names())
 def test_every_objective_runs_with_diagnostics_and_resumes(name: str, tmp_path: Path):
     teacher = ["objective.teacher_path=tiny-clean"] if name == "opd" else []
-    config = small_config("diagnostics.every=2", "checkpoint.every=2", "eval.at_start=false", *teacher, algo=name, steps=3)
+    config = small_config(
+        "diagnostics.every=2", "checkpoint.every=2", "eval.at_start=false", *teacher, algo=name, steps=3
+    )
     train(config, tmp_path / "whole")
     own = glossary(objective_class(name).metrics)
     for line in RunDir(tmp_path / "whole").metrics():

@@ -128,7 +128,9 @@ def entropy_of_all(bench: Bench) -> float:
     return float(told.entropy_BT[step.batch.loss_mask_BT].mean())
 
 
-@pytest.mark.parametrize("section", ["grpo", "cepo", "mcpo-mastery", "mcpo-contrastive", "tests/seam_objectives.py:Distils"])
+@pytest.mark.parametrize(
+    "section", ["grpo", "cepo", "mcpo-mastery", "mcpo-contrastive", "tests/seam_objectives.py:Distils"]
+)
 @pytest.mark.parametrize(
     "learner",
     [

@@ -68,7 +68,9 @@ GAINS = [1.0, 0.0, -1.0, 2.0]
 """Summed log-probs of two right rollouts and two wrong ones of a prompt, less the reference's: h is 2, -1, 1 and -2."""
 
 
-def preference(name: str, gains: Sequence[float], correct: Sequence[int], groups: Sequence[int], **settings: Any) -> Any:
+def preference(
+    name: str, gains: Sequence[float], correct: Sequence[int], groups: Sequence[int], **settings: Any
+) -> Any:
     """The loss of whole responses of two tokens, its gradient by their summed log-prob, and how many rows it ran over."""
     reference = [[-0.5, -1.5] for _ in gains]
     batch = batch_of([2] * len(gains), [float(c) for c in correct], groups=groups, width=3)
@@ -77,7 +79,9 @@ def preference(name: str, gains: Sequence[float], correct: Sequence[int], groups
     masks = {"reference": torch.ones(len(gains), dtype=torch.bool)}
     batch = replace(batch, signals={"reference": told}, signal_mask=masks, **settings)
     sums = (torch.tensor(gains, dtype=D) - 2.0).requires_grad_()
-    terms = build(name=name, beta=0.5).in_batch_losses(Representations(embeddings_NH=None, sequence_logps_N=sums), batch)
+    terms = build(name=name, beta=0.5).in_batch_losses(
+        Representations(embeddings_NH=None, sequence_logps_N=sums), batch
+    )
     assert list(terms) == ["preference"] and terms["preference"].coef == 1.0
     (gradient,) = torch.autograd.grad(terms["preference"].loss, sums)
     return terms["preference"].loss.detach(), gradient, terms["preference"].anchors
@@ -213,7 +217,9 @@ def test_whitening_over_the_steps_judged_tokens():
 def values_told(objective: Any, batch: RolloutBatch, now: Tensor) -> Mapping[str, Tensor]:
     credit = objective.assign_credit(batch)
     zeros = torch.zeros_like(now)
-    micro = MicroBatch(logps_BT=zeros, entropy_BT=zeros, old_logps_BT=zeros, rollouts=batch, credit=credit, heads={"value": now})
+    micro = MicroBatch(
+        logps_BT=zeros, entropy_BT=zeros, old_logps_BT=zeros, rollouts=batch, credit=credit, heads={"value": now}
+    )
     losses: Mapping[str, Tensor] = objective.token_losses(micro)
     return losses
 
@@ -315,7 +321,9 @@ def test_opd_by_divergence_is_that_of_full_distributions(mix: float, kind: Any):
     teacher, total, count = toy_policy(1), 0.0, 0
     for rollout in (r for group in GROUPS for r in group.rollouts if r.verdict and r.verdict.judged):
         ids, start = torch.tensor([[*rollout.prompt_tokens, *rollout.response_tokens]]), len(rollout.prompt_tokens) - 1
-        own, other = (p.model(input_ids=ids).logits[0, start:-1].log_softmax(-1).detach() for p in (bench.policy, teacher))
+        own, other = (
+            p.model(input_ids=ids).logits[0, start:-1].log_softmax(-1).detach() for p in (bench.policy, teacher)
+        )
         total += float(F.divergence(own, other, kind, mix).sum())
         count += len(rollout.response_tokens)
     assert whole.sums["loss/match"] == pytest.approx(total / count, rel=1e-9)
@@ -405,7 +413,9 @@ def test_exact_kl_is_that_of_full_distributions():
     initial, total, count = toy_policy(1), 0.0, 0
     for rollout in (r for group in GROUPS for r in group.rollouts if r.verdict and r.verdict.judged):
         ids, start = torch.tensor([[*rollout.prompt_tokens, *rollout.response_tokens]]), len(rollout.prompt_tokens) - 1
-        own, other = (p.model(input_ids=ids).logits[0, start:-1].log_softmax(-1).detach() for p in (bench.policy, initial))
+        own, other = (
+            p.model(input_ids=ids).logits[0, start:-1].log_softmax(-1).detach() for p in (bench.policy, initial)
+        )
         total += float(F.divergence(own, other, "reverse", 0.5).sum())
         count += len(rollout.response_tokens)
     assert total / count > 0.1
@@ -432,5 +442,3 @@ def test_a_run_of_one_step(name: str, tmp_path: Path):
     (line,) = RunDir(tmp_path / "run").metrics()
     assert line["policy/entropy"] > 0
     assert line["cost/rollouts"] == (6 if name == "ppo" else 12)
-
-

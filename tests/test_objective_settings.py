@@ -115,7 +115,10 @@ PAIR = rows([1, 0], [0, 0])
 def test_kl_as_a_loss(form: str, loss: float, slope: float) -> None:
     """The policy is surer by 1/2 than the initial one: d, d^2 / 2, e^-d + d - 1, and what the engine tells of whole distributions."""
     objective = build("grpo", kl_coef=0.3, kl_form=form)
-    known = {"signals": {"reference": torch.full((2, 1), -1.5, dtype=D)}, "signal_mask": {"reference": torch.ones(2) > 0}}
+    known = {
+        "signals": {"reference": torch.full((2, 1), -1.5, dtype=D)},
+        "signal_mask": {"reference": torch.ones(2) > 0},
+    }
     batch = replace(PAIR, **known)
     now = torch.full((2, 1), -1.0, dtype=D, requires_grad=True)
     micro = MicroBatch(
