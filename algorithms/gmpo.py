@@ -17,7 +17,10 @@ from rlzoo.types import MicroBatch
 class GmpoConfig(GrpoConfig):
     """Clips are of log-ratios: 0.4 lets ratios be in (0.67, 1.49)."""
 
-    unused: ClassVar[Mapping[str, str]] = {"dual_clip": "a product of ratios is bounded by other tokens, not by itself"}
+    unused: ClassVar[Mapping[str, str]] = {
+        "dual_clip": "a product of ratios is bounded by other tokens, not by itself",
+        "entropy_top": "its ratio is the whole response's, so no token of it can be left out",
+    }
     clip_low: float = setting(0.4, source="TRL gmpo, verl `geo_mean`", gt=0)
     """How far a token's log-ratio may fall where the advantage is negative."""
     clip_high: float = setting(0.4, source="TRL gmpo, verl `geo_mean`", gt=0)

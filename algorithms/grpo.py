@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Generic, Literal, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, Literal, TypeVar
 
 from torch import Tensor
 
 from rlzoo import functional as F
+from rlzoo import returns
 from rlzoo.objective import Objective, ObjectiveConfig, setting
-from rlzoo.types import Credit, Initial, MicroBatch, Needs, RolloutBatch, Signal, Term
+from rlzoo.types import Credit, Divergence, Initial, MicroBatch, Needs, RolloutBatch, Signal, Term
 
 
 class GrpoConfig(ObjectiveConfig):
@@ -32,14 +34,24 @@ class GrpoConfig(ObjectiveConfig):
     std_eps: float = setting(1e-6, source="verl and EasyR1 code; TRL has 1e-4", ge=0)
     """Added to the standard deviation."""
     kl_coef: float = setting(0.0, source="0.04 in the original, 0 in most RLVR work", tag="INFERRED", ge=0)
-    """Weight of the k3 penalty to the initial policy; above 0 it costs one forward pass of that policy a step."""
+    """Weight of the penalty on KL to the initial policy; above 0 it costs one forward pass of that policy a step."""
+    kl_form: Literal["k1", "k2", "k3", "exact", "reward-k1", "reward-k2", "reward-k3"] = setting(
+        "k3", source="arXiv:2402.03300 eq. 4; the others as verl names them"
+    )
+    """Estimator at sampled tokens, or exact: over the whole vocabulary, KL(policy || initial). reward-: not a loss, but taken from the
+    reward before the group is compared, summed over the response, by the policy of the step's start."""
+    entropy_coef: float = setting(0.0, source="off in most RLVR work", tag="INFERRED", ge=0)
+    """Weight of a bonus on the token-mean of the entropy, with gradient."""
+    entropy_top: float | None = setting(None, source="arXiv:2506.01939, which has 0.2; off elsewhere", gt=0, le=1)
+    """Share of the step's tokens, those of highest entropy at its start, that the policy term learns from; None = all. The mean still
+    counts every token."""
 
 
 C = TypeVar("C", bound=GrpoConfig, covariant=True)
 
 
 class Grpo(Objective[C], Generic[C]):
-    """A_i = (R_i - mean R) / (std R + eps) over the group; loss = -min(r A, clip(r, 1 - low, 1 + high) A) + kl_coef · k3.
+    """A_i = (R_i - mean R) / (std R + eps) over the group; loss = -min(r A, clip(r, 1 - low, 1 + high) A) + kl_coef · k3 - entropy_coef · entropy.
 
     arXiv:2402.03300 eq. 3 (EXACT). The mean is over rollouts of the mean over tokens.
 
@@ -54,10 +66,23 @@ class Grpo(Objective[C], Generic[C]):
     Config = GrpoConfig
 
     def needs(self, step: int) -> Needs:
-        signals = (Signal(name="reference", weights=Initial()),) if self.config.kl_coef else ()
+        form = self.config.kl_form if self.config.kl_coef else ""
         return Needs(
-            signals=signals, min_group=2, because={"min_group": "advantages are measured against the group's mean"}
+            signals=(Signal(name="reference", weights=Initial()),) if form else (),
+            divergences=(Divergence(signal="reference", kind="reverse"),) if form == "exact" else (),
+            old_logps=form.startswith("reward"),
+            entropy=self.config.entropy_top is not None,
+            min_group=2,
+            because={"min_group": "advantages are measured against the group's mean"},
         )
+
+    def charged(self, batch: RolloutBatch) -> RolloutBatch:
+        """The batch with what KL to the initial policy takes from its rewards."""
+        if not self.config.kl_coef or batch.old_logps_BT is None or not self.config.kl_form.startswith("reward"):
+            return batch
+        estimate = F.KL_ESTIMATES[self.config.kl_form.removeprefix("reward-")]
+        kl_BT = estimate(batch.old_logps_BT, batch.signals["reference"]).where(batch.loss_mask_BT, 0.0)
+        return replace(batch, rewards_B=batch.rewards_B - self.config.kl_coef * kl_BT.sum(1))
 
     def std_factor(self, batch: RolloutBatch) -> Tensor | None:
         """What the group's std is multiplied by, [B]; for objectives that re-weight prompts. Default: nothing."""
@@ -90,24 +115,33 @@ class Grpo(Objective[C], Generic[C]):
         )
 
     def assign_credit(self, batch: RolloutBatch) -> Credit:
+        batch = self.charged(batch)
         loss_mask_BT, advantages_BT = batch.loss_mask_BT, self.token_advantages(batch)
         acting_BT = (advantages_BT != 0).to(advantages_BT.dtype)
+        if self.config.entropy_top is not None and batch.entropy_BT is not None:
+            acting_BT = acting_BT * returns.top_share(batch.entropy_BT, loss_mask_BT, self.config.entropy_top)
         terms = {
             "policy": Term(
                 loss_mask_BT=loss_mask_BT, loss_weight_BT=acting_BT, reduction=self.config.reduction, corrected=True
             )
         }
-        if self.config.kl_coef:
-            terms["kl"] = Term(
-                loss_mask_BT=loss_mask_BT,
-                loss_weight_BT=loss_mask_BT.to(advantages_BT.dtype),
-                reduction=self.config.reduction,
-                coef=self.config.kl_coef,
-            )
+        every_BT = loss_mask_BT.to(advantages_BT.dtype)
+        given: dict[str, Any] = {"loss_mask_BT": loss_mask_BT, "loss_weight_BT": every_BT}
+        if self.config.kl_coef and not self.config.kl_form.startswith("reward"):
+            terms["kl"] = Term(**given, reduction=self.config.reduction, coef=self.config.kl_coef)
+        if self.config.entropy_coef:
+            terms["entropy"] = Term(**given, reduction="token", coef=self.config.entropy_coef)
         return Credit(advantages_BT=advantages_BT, terms=terms)
 
     def token_losses(self, micro: MicroBatch) -> Mapping[str, Tensor]:
         losses = {"policy": self.surrogate(micro)}
-        if self.config.kl_coef:
-            losses["kl"] = F.kl_k3(micro.logps_BT, micro.rollouts.signals["reference"])
+        if "kl" in micro.credit.terms:
+            estimate = F.KL_ESTIMATES.get(self.config.kl_form)
+            losses["kl"] = (
+                estimate(micro.logps_BT, micro.rollouts.signals["reference"])
+                if estimate
+                else micro.divergences["reference"]
+            )
+        if "entropy" in micro.credit.terms:
+            losses["entropy"] = -micro.entropy_BT
         return losses

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Mapping
+from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
@@ -18,6 +19,9 @@ PAPER = "arXiv:2507.18071"
 class GspoConfig(GrpoConfig):
     """Clips are of the mean ratio, so they are far narrower than a token's."""
 
+    unused: ClassVar[Mapping[str, str]] = {
+        "entropy_top": "its ratio is the whole response's, so no token of it can be left out"
+    }
     clip_low: float = setting(3e-4, source=f"{PAPER} sec. 5.1; verl code", gt=0, lt=1)
     clip_high: float = setting(4e-4, source=f"{PAPER} sec. 5.1; verl code", gt=0)
     token: bool = setting(False, source=f"{PAPER} sec. 4.3; true is GSPO-token, and verl's code")

@@ -35,7 +35,7 @@ class Opd(Objective[OpdConfig]):
     prime-rl's `opd.py` and TRL's distillation (EXACT as far as code goes); the divergence is that of arXiv:2601.18734.
 
     Sets: all judged rollouts; the verifier's word does not enter. The teacher reads the prompt as the policy was given it, and both are
-    taken at the sampling temperature.
+    taken at the sampling temperature; whole distributions at temperature 1.
 
     Normaliser: all judged tokens of the update.
 

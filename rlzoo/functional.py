@@ -125,6 +125,10 @@ def kl_k3(logps: Tensor, other_logps: Tensor) -> Tensor:
     return delta.exp() - delta - 1
 
 
+KL_ESTIMATES = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
+"""By name. As a loss, with gradient through `logps` alone: k1 has that of the log-prob, zero on average; k2 that of KL(now || other),
+k3 that of KL(other || now), on average over samples of the policy at hand."""
+
 # ---------------------------------------------------------------------------------------------------------
 # The mean, as weights
 

@@ -1,5 +1,7 @@
 """What a critic makes of tokens, and what pairs of rollouts make of each other: tensors in, tensors out, as in `rlzoo.functional`."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -66,3 +68,14 @@ def pair_weights(group_N: Tensor, right_N: Tensor, wrong_N: Tensor, dtype: torch
     rows_N = same_NN.sum(1)
     groups = ((in_group_N > 0).to(dtype) / rows_N).sum().round().clamp(min=1)
     return pairs_NN.to(dtype) / in_group_N.clamp(min=1)[:, None] / groups
+
+
+def top_share(values_BT: Tensor, mask_BT: Tensor, share: float) -> Tensor:
+    """The counted tokens of the largest values, as many as the share of them, rounded up; of equals the first. [B, T] bool"""
+    told = values_BT[mask_BT]
+    count = math.ceil(share * len(told) - 1e-9)
+    chosen = torch.zeros_like(told, dtype=torch.bool)
+    chosen[told.sort(descending=True, stable=True).indices[:count]] = True
+    top_BT = torch.zeros_like(mask_BT)
+    top_BT[mask_BT] = chosen
+    return top_BT

@@ -44,7 +44,8 @@ class MismatchConfig(Settings):
     level: Literal["token", "sequence"] = "token"
     """Of what the ratio is: of each token, or of the whole response, the product over its tokens, as one weight for all of them."""
     cap: float = Field(2.0, gt=0)
-    low: float = Field(0.5, gt=0)
+    low: float = Field(0.5, ge=0)
+    """With level sequence and low 0, icepop drops whole responses whose ratio is above `high`, and nothing else: a sequence mask."""
     high: float = Field(5.0, gt=0)
 
 

@@ -212,6 +212,8 @@ def test_mismatch_weights_by_setting(mismatch: dict[str, Any], weights: list[flo
         ({"mode": "tis", "cap": 1.25}, [[1.25, 1.25, 1.25], [0.25, 0.25, 1.0]]),
         ({"mode": "icepop"}, [[1.5, 1.5, 1.5], [0.0, 0.0, 1.0]]),
         ({"mode": "icepop", "high": 1.25, "low": 0.2}, [[0.0, 0.0, 0.0], [0.25, 0.25, 1.0]]),
+        ({"mode": "icepop", "high": 3.0, "low": 0.0}, [[1.5, 1.5, 1.5], [0.25, 0.25, 1.0]]),  # a mask of sequences
+        ({"mode": "icepop", "high": 1.4, "low": 0.0}, [[0.0, 0.0, 0.0], [0.25, 0.25, 1.0]]),
     ],
 )
 def test_at_the_level_of_sequences_all_tokens_share_the_product(

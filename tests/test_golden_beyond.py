@@ -399,6 +399,37 @@ def test_whole_distributions_need_as_many_entries(tmp_path: Path):
                 check_others(bench.config, needs)
 
 
+# -- options of every policy-gradient objective -----------------------------------------------------------
+
+
+def test_exact_kl_is_that_of_full_distributions():
+    """KL(policy || initial) over the vocabulary; the initial policy is another here, so that it is not zero."""
+    from rlzoo import functional as F
+
+    bench = Bench({"name": "grpo", "kl_coef": 0.1, "kl_form": "exact", "reduction": "token"}, logit_elements=200)
+    bench.scorer.copies.hold(Initial(), frozen(toy_policy(1)))
+    step = bench.step(GROUPS)
+    whole = bench.learner.backward(bench.update(step).update, step.needs, step.costs)
+    initial, total, count = toy_policy(1), 0.0, 0
+    for rollout in (r for group in GROUPS for r in group.rollouts if r.verdict and r.verdict.judged):
+        ids, start = torch.tensor([[*rollout.prompt_tokens, *rollout.response_tokens]]), len(rollout.prompt_tokens) - 1
+        own, other = (
+            p.model(input_ids=ids).logits[0, start:-1].log_softmax(-1).detach() for p in (bench.policy, initial)
+        )
+        total += float(F.divergence(own, other, "reverse", 0.5).sum())
+        count += len(rollout.response_tokens)
+    assert total / count > 0.1
+    assert whole.sums["loss/kl"] == pytest.approx(total / count, rel=1e-9)
+
+
+def test_the_entropy_bonus_raises_entropy():
+    bench = Bench({"name": "grpo", "entropy_coef": 100.0}, learner={"updates_per_step": 1})
+    first = bench.learner.learn(bench.step(GROUPS), 0.0)["policy/entropy"]
+    for _ in range(5):
+        last = bench.learner.learn(bench.step(GROUPS), 0.0)["policy/entropy"]
+    assert last > first
+
+
 # -- all of them ------------------------------------------------------------------------------------------
 
 

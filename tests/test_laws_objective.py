@@ -31,6 +31,8 @@ QUICK = [name for name in contract.LAWS if name not in SLOW]
 SECTIONS: list[dict[str, Any]] = [
     *({"name": name} for name in registry.objectives.names()),
     {"name": "grpo", "kl_coef": 0.1, "reduction": "token", "dual_clip": 3.0},
+    {"name": "grpo", "kl_coef": 0.1, "kl_form": "exact", "entropy_coef": 0.1, "entropy_top": 0.5},
+    {"name": "grpo", "kl_coef": 0.1, "kl_form": "k1"},
     {"name": "mcpo-mastery", "hkl": {"anchor": "previous_step"}},
     {"name": "mcpo-contrastive", "mode": "both"},
     {"name": "mcpo-contrastive", "mode": "reward", "memory_bank": 16},

@@ -107,6 +107,87 @@ PLAIN = {"scale_by_std": False}
 PAIR = rows([1, 0], [0, 0])
 
 
+@shows("grpo", "kl_form")
+@pytest.mark.parametrize(
+    ("form", "loss", "slope"),
+    [("k1", 0.5, 1.0), ("k2", 0.125, 0.5), ("k3", math.exp(-0.5) - 0.5, 1 - math.exp(-0.5)), ("exact", 7.0, 0.0)],
+)
+def test_kl_as_a_loss(form: str, loss: float, slope: float) -> None:
+    """The policy is surer by 1/2 than the initial one: d, d^2 / 2, e^-d + d - 1, and what the engine tells of whole distributions."""
+    objective = build("grpo", kl_coef=0.3, kl_form=form)
+    known = {
+        "signals": {"reference": torch.full((2, 1), -1.5, dtype=D)},
+        "signal_mask": {"reference": torch.ones(2) > 0},
+    }
+    batch = replace(PAIR, **known)
+    now = torch.full((2, 1), -1.0, dtype=D, requires_grad=True)
+    micro = MicroBatch(
+        logps_BT=now, entropy_BT=torch.zeros(2, 1, dtype=D), old_logps_BT=now.detach(), rollouts=batch,
+        credit=objective.assign_credit(batch), divergences={"reference": torch.full((2, 1), 7.0, dtype=D)},
+    )  # fmt: skip
+    assert micro.credit.terms["kl"].coef == 0.3
+    told_BT = objective.token_losses(micro)["kl"]
+    assert told_BT[:, 0].tolist() == pytest.approx([loss, loss])
+    if form != "exact":
+        (gradient,) = torch.autograd.grad(told_BT.sum(), now)
+        assert gradient[:, 0].tolist() == pytest.approx([slope, slope])
+    assert bool(objective.needs(1).divergences) == (form == "exact")
+
+
+@pytest.mark.parametrize(
+    ("form", "taken"), [("reward-k1", 0.8), ("reward-k2", 0.17), ("reward-k3", math.exp(-0.5) + math.exp(-0.3) - 1.2)]
+)
+def test_kl_taken_from_the_reward(form: str, taken: float) -> None:
+    """d is 0.5 and 0.3 at the right rollout's two tokens and 0 at the wrong one's; padding counts nothing. No loss term is left."""
+    objective = build("grpo", kl_coef=0.5, kl_form=form, **PLAIN)
+    batch = replace(
+        rows([1, 0], [0, 0], lengths=[2, 1]),
+        old_logps_BT=torch.tensor([[-1.0, -1.0], [-1.0, 0.0]], dtype=D),
+        signals={"reference": torch.tensor([[-1.5, -1.3], [-1.0, 9.0]], dtype=D)},
+    )
+    credit = objective.assign_credit(batch)
+    half = (1 - 0.5 * taken) / 2
+    assert credit.advantages_BT[:, 0].tolist() == pytest.approx([half, -half])
+    assert set(credit.terms) == {"policy"}
+    assert objective.needs(1).old_logps
+
+
+@shows("grpo", "entropy_coef")
+def test_entropy_bonus() -> None:
+    objective = build("grpo", entropy_coef=0.25)
+    entropy = torch.tensor([[1.0], [3.0]], dtype=D, requires_grad=True)
+    credit = objective.assign_credit(PAIR)
+    zeros = torch.zeros(2, 1, dtype=D)
+    micro = MicroBatch(logps_BT=zeros, entropy_BT=entropy, old_logps_BT=zeros, rollouts=PAIR, credit=credit)
+    term = credit.terms["entropy"]
+    assert (term.coef, term.reduction, term.corrected) == (0.25, "token", False)
+    loss = objective.token_losses(micro)["entropy"]
+    assert loss[:, 0].tolist() == [-1.0, -3.0] and loss.requires_grad
+    assert set(build("grpo").assign_credit(PAIR).terms) == {"policy"}
+
+
+@shows("grpo", "entropy_top")
+@pytest.mark.parametrize(
+    ("share", "kept"),
+    [
+        (None, [[1, 1, 1], [1, 1, 0], [0, 0, 0]]),
+        (0.2, [[0, 1, 0], [0, 0, 0], [0, 0, 0]]),  # one of five
+        (0.21, [[0, 1, 0], [0, 1, 0], [0, 0, 0]]),  # rounded up
+        (0.6, [[1, 1, 0], [0, 1, 0], [0, 0, 0]]),  # the first of equals
+        (1.0, [[1, 1, 1], [1, 1, 0], [0, 0, 0]]),
+    ],
+)
+def test_tokens_of_highest_entropy(share: float | None, kept: list[list[int]]) -> None:
+    """Of five judged tokens; padding and the unjudged row are surest to be chosen and are not. The mean counts all five."""
+    entropy = torch.tensor([[1.0, 3.0, 1.0], [0.5, 2.0, 9.0], [9.0, 9.0, 9.0]], dtype=D)
+    batch = rows([1, 0, 1], [0, 0, 0], lengths=[3, 2, 3], judged=[True, True, False], entropy_BT=entropy)
+    objective = build("grpo", entropy_top=share, kl_coef=0.1)
+    terms = objective.assign_credit(batch).terms
+    assert terms["policy"].loss_weight_BT.tolist() == kept
+    assert terms["policy"].loss_mask_BT.sum() == terms["kl"].loss_weight_BT.sum() == 5
+    assert objective.needs(1).entropy == (share is not None)
+
+
 @shows("grpo", "clip_low", "clip_high", "dual_clip")
 @pytest.mark.parametrize(
     ("settings", "ratios", "expected"),

@@ -60,7 +60,7 @@ Weights = CurrentWeights | Initial | Ema | Snapshot | Previous | OtherModel
 def weights_label(weights: Weights) -> str:
     """Whose weights, in a word for people."""
     if isinstance(weights, OtherModel):
-        return f"{weights.path!r}'s"
+        return f"other model: {weights.path or 'not named yet'};"
     return type(weights).__name__.removesuffix("Weights").lower()
 
 
