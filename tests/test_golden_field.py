@@ -492,7 +492,7 @@ def test_a_weight_of_zero_in_vespos_sum_counts_as_1e_8() -> None:
 
 GRPO = {
     "clip_low": 0.2, "clip_high": 0.2, "dual_clip": None, "reduction": "rollout", "scale_by_std": True, "std_ddof": 1,
-    "std_eps": 1e-6, "kl_coef": 0.0,
+    "std_eps": 1e-6, "kl_coef": 0.0, "kl_form": "k3", "entropy_coef": 0.0, "entropy_top": None,
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
     "bnpo": {"scale_by_std": False},

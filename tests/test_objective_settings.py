@@ -684,7 +684,7 @@ def test_what_embeds_a_rollout(layer: int, pool: str) -> None:
 
 GRPO = {
     "clip_low": 0.2, "clip_high": 0.2, "dual_clip": None, "reduction": "rollout", "scale_by_std": True, "std_ddof": 1,
-    "std_eps": 1e-6, "kl_coef": 0.0,
+    "std_eps": 1e-6, "kl_coef": 0.0, "kl_form": "k3", "entropy_coef": 0.0, "entropy_top": None,
 }  # fmt: skip
 DEFAULTS: dict[str, dict[str, Any]] = {
     "grpo": GRPO,
