@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlzoo import configure
+from rlzoo import configure, registry
 from rlzoo.config import RunConfig
 from rlzoo.errors import RlzooError, RunConflict, UsageError
 from rlzoo.experiment import design, machine, presets, workspace
@@ -123,6 +123,11 @@ def test_presets_can_be_planned(name: str) -> None:
     )
     assert len(made.runs) == (len(preset.arms) + len(preset.controls)) * len(preset.seeds)
     assert made.budget
+
+
+def test_the_zoo_is_every_objective_that_ships() -> None:
+    arms = [arm.partition("=")[0] for arm in presets.find("zoo").arms]
+    assert sorted(arms) == sorted(registry.objectives.names())
 
 
 def test_threads_are_fixed_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

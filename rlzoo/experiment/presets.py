@@ -13,8 +13,8 @@ class Preset:
     arms: tuple[str, ...]
     controls: tuple[str, ...]
     seeds: tuple[int, ...]
-    minutes: int
-    """About how long it takes on two cores."""
+    minutes: int | None
+    """About how long it takes on two cores, where that was measured."""
 
 
 PRESETS = {
@@ -27,6 +27,17 @@ PRESETS = {
         controls=("frozen",),
         seeds=(0, 1, 2),
         minutes=20,
+    ),
+    "zoo": Preset(
+        recipe="zoo",
+        arms=(
+            *("grpo", "mcpo-contrastive", "mcpo-mastery", "cepo", "rlsd", "clipo", "rlcsd", "opsd", "sdpo"),
+            *("dr-grpo", "dapo", "rloo", "reinforce", "reinforce-pp", "gspo", "cispo", "sapo", "gmpo", "luspo"),
+            *("vespo", "max-rl", "bnpo", "ppo", "dpo", "ipo", "rft", "opd=opd:teacher_path=tiny-clean"),
+        ),
+        controls=("frozen",),
+        seeds=(0, 1),
+        minutes=None,
     ),
 }
 
