@@ -307,10 +307,22 @@ def test_a_folder_that_is_no_model_and_a_model_without_an_end(tmp_path: Path):
     assert RunDir(tmp_path / "endless-run").evaluations() == []
 
 
+UNLIKE = ("grpo", "cepo", "mcpo-contrastive", "mcpo-mastery", "dapo", "sdpo", "opd", "dpo", "ppo")
+"""Objectives that ask the engine for unlike things; the others are tried at length."""
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        *((name, ("objective.teacher_path=tiny-clean",) if name == "opd" else ()) for name in objectives.names()),
+        *(
+            pytest.param(
+                name,
+                ("objective.teacher_path=tiny-clean",) if name == "opd" else (),
+                marks=() if name in UNLIKE else pytest.mark.long,
+                id=name,
+            )
+            for name in objectives.names()
+        ),
         ("cepo", ("objective.teacher=snapshot", "objective.teacher_every=2")),  # a copy of weights that are gone
     ],
 )
