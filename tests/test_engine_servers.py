@@ -37,12 +37,13 @@ from tests.support import small_config
 SHAPE = {"architecture": "LlamaForCausalLM", "vocab_size": 100}
 SERVED = Serving(model="/models/some", dtype="float32", room=288, rows=8, shape=SHAPE)
 OURS = {
-    "extension": "1",
+    "extension": "2",
     "owner": "",
     "updates": -1,
     "shape": SHAPE,
     "dtype": "float32",
     "room": 288,
+    "adapter": 0,
     "logps": "processed_logprobs",
 }
 
