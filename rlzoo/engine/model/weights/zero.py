@@ -62,6 +62,8 @@ class Zero(ShardedStore):
         if self.stage == 3:  # weight by weight onto the device, never all of them
             deepspeed.zero.Init(module=policy, config_dict_or_path=told, dtype=dtype)
         self.engine, self.zero, *_ = deepspeed.initialize(model=policy, optimizer=made, config=told)
+        if self.stage == 3 and dtype == self.wide and not self.offload:
+            self._share_masters()
         policy.eval()
         self.module = self.engine
         self.held: dict[str, Any] = dict(policy.named_parameters())
@@ -69,6 +71,12 @@ class Zero(ShardedStore):
         for name, tensor in came.items():
             if not tensor.is_meta:
                 self.place(name, tensor.to(device))
+
+    def _share_masters(self) -> None:
+        """Let slices of weights that are as precise as their masters be these themselves: DeepSpeed would hold each twice."""
+        held = zip(self.zero.fp16_partitioned_groups_flat, self.zero.fp32_partitioned_groups_flat, strict=True)
+        for weights, masters in held:
+            masters.data = weights.data
 
     # -- pieces -------------------------------------------------------------------------------------------
 
