@@ -148,7 +148,7 @@ def test_a_server_of_ours_is_taken() -> None:
         ({"dtype": "bfloat16"}, "dtype is bfloat16, not float32"),
         ({"logps": "raw_logprobs"}, "logps is raw_logprobs, not processed_logprobs"),
         ({"room": 200}, "room is 200 tokens, fewer than the 288"),
-        ({"extension": "0"}, "extension is 0, not 1"),
+        ({"extension": "0"}, "extension is 0, not 2"),
     ],
 )
 def test_a_server_of_something_else_is_refused_with_the_reason(changed: dict[str, Any], said: str) -> None:

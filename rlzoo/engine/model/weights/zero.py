@@ -63,7 +63,7 @@ class Zero(ShardedStore):
             deepspeed.zero.Init(module=policy, config_dict_or_path=told, dtype=dtype)
         self.engine, self.zero, *_ = deepspeed.initialize(model=policy, optimizer=made, config=told)
         if self.stage == 3 and dtype == self.wide and not self.offload:
-            self._share_masters()
+            _share_masters(self.zero)
         policy.eval()
         self.module = self.engine
         self.held: dict[str, Any] = dict(policy.named_parameters())
@@ -71,12 +71,6 @@ class Zero(ShardedStore):
         for name, tensor in came.items():
             if not tensor.is_meta:
                 self.place(name, tensor.to(device))
-
-    def _share_masters(self) -> None:
-        """Let slices of weights that are as precise as their masters be these themselves: DeepSpeed would hold each twice."""
-        held = zip(self.zero.fp16_partitioned_groups_flat, self.zero.fp32_partitioned_groups_flat, strict=True)
-        for weights, masters in held:
-            masters.data = weights.data
 
     # -- pieces -------------------------------------------------------------------------------------------
 
@@ -268,6 +262,13 @@ def _summed(outputs: Outputs, world: int) -> Outputs:
         embeddings_BH=None if embeddings_BH is None else times(embeddings_BH),
         divergences=tuple(map(times, outputs.divergences)),
     )
+
+
+def _share_masters(zero: Any) -> None:
+    """Let slices of weights that are as precise as their masters be these themselves: DeepSpeed would hold each twice."""
+    held = zip(zero.fp16_partitioned_groups_flat, zero.fp32_partitioned_groups_flat, strict=True)
+    for weights, masters in held:
+        masters.data = weights.data
 
 
 def _whole_copy(store: Zero) -> Replicated:
