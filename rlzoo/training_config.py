@@ -35,6 +35,9 @@ class LoraConfig(Settings):
     """An adapter's product is multiplied by alpha / rank."""
     targets: tuple[str, ...] = ()
     """Names of linear layers, or the ends of them: `q_proj`, `self_attn.o_proj`. Empty = all but the output layer."""
+    publish: Literal["merged", "adapter"] = "merged"
+    """What vLLM is given after each step. merged: one model with the adapters in it. adapter: the adapters alone, a small file, which it computes
+    beside the model that it has."""
 
 
 class MismatchConfig(Settings):

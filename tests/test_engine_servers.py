@@ -37,12 +37,13 @@ from tests.support import small_config
 SHAPE = {"architecture": "LlamaForCausalLM", "vocab_size": 100}
 SERVED = Serving(model="/models/some", dtype="float32", room=288, rows=8, shape=SHAPE)
 OURS = {
-    "extension": "1",
+    "extension": "2",
     "owner": "",
     "updates": -1,
     "shape": SHAPE,
     "dtype": "float32",
     "room": 288,
+    "adapter": 0,
     "logps": "processed_logprobs",
 }
 
@@ -147,7 +148,7 @@ def test_a_server_of_ours_is_taken() -> None:
         ({"dtype": "bfloat16"}, "dtype is bfloat16, not float32"),
         ({"logps": "raw_logprobs"}, "logps is raw_logprobs, not processed_logprobs"),
         ({"room": 200}, "room is 200 tokens, fewer than the 288"),
-        ({"extension": "0"}, "extension is 0, not 1"),
+        ({"extension": "0"}, "extension is 0, not 2"),
     ],
 )
 def test_a_server_of_something_else_is_refused_with_the_reason(changed: dict[str, Any], said: str) -> None:

@@ -31,6 +31,14 @@ def test_cepo_as_its_script_has_it() -> None:
     assert (config.lora.rank, config.lora.alpha, config.model.dtype) == (16, 32, "bfloat16")
 
 
+def test_grpo_as_its_paper_has_it() -> None:
+    config = configure.load(recipe="paper-grpo")
+    sampling, learner = config.sampling, config.learner
+    assert sampling.prompts_per_step * sampling.group_size == 1024 and sampling.group_size == 64
+    assert (learner.updates_per_step, learner.lr, sampling.max_response) == (1, 1e-6, 1024)
+    assert config.objective.model_dump()["kl_coef"] == 0.04
+
+
 def test_the_two_mcpo() -> None:
     mastery, contrastive = (configure.load(recipe=f"paper-mcpo-{name}") for name in ("mastery", "contrastive"))
     assert (mastery.eval.samples, mastery.eval.temperature) == (8, 0.7)

@@ -29,7 +29,11 @@ from rlzoo.engine.supply import Supply
 from rlzoo.runs.folder import RunDir
 from rlzoo.runs.identity import Provenance, RunCode, Stretch, Surroundings, settings_digest, text_digest
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pyarrow", "sympy", "math-verify", "reasoning-gym")
+LIBRARIES = (
+    *("torch", "transformers", "tokenizers", "numpy", "pyarrow", "sympy", "math-verify", "reasoning-gym"),
+    *("deepspeed", "peft"),
+)
+"""Those that can change a run's numbers; what samples is told apart."""
 PACKAGES = ("rlzoo", "rlzoo.algorithms", "rlzoo.cli", "rlzoo.evals", "rlzoo.verifiers")
 """Packages whose folders lie apart in a checkout."""
 

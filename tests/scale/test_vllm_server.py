@@ -178,6 +178,18 @@ def test_a_run_and_an_evaluation_use_a_server_that_is_there(address: str, tmp_pa
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("place", ["inside", "process", "address"])
+def test_the_canary_is_green_after_each_of_20_updates(place: str, address: str, tmp_path: Path) -> None:
+    at = address if place == "address" else place
+    train(vllm_config(*QUIET, "learner.updates_per_step=1", f"sampling.place={at}", steps=20), tmp_path / "run")
+    run = RunDir(tmp_path / "run")
+    lines = run.metrics()
+    assert [line["step"] for line in lines] == list(range(1, 21))
+    assert [{row["policy_version"] for row in run.rollouts(step)} for step in (1, 20)] == [{0}, {19}]
+    print(f"{place}: canary at most {max(line['mismatch/canary'] for line in lines):.2e}")
+    assert all(0 < line["mismatch/canary"] < 1e-4 and line["mismatch/max"] < 1e-4 for line in lines)
+
+
 def test_log_probs_over_http_are_the_learners_and_requests_may_come_in_any_order(address: str) -> None:
     with ExitStack() as stack:
         sampler, weights, _ = opened(vllm_config(f"sampling.place={address}", "model.jitter=0.003"), stack)

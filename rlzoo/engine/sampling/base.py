@@ -90,6 +90,15 @@ class Sampler(ABC):
                 f"sampling.place is {sampling.place!r}, but the sampler {sampling.backend!r} has no place but the trainer's own process. "
                 "Use sampling.place=inside, or sampling.backend=vllm."
             )
+        if config.lora.publish == "adapter" and not (config.lora.rank and cls.elsewhere):
+            why = (
+                f"the sampler {sampling.backend!r} computes with the learner's own adapters, and is given none"
+                if config.lora.rank
+                else "lora.rank is 0, so that there is none"
+            )
+            raise ConfigError(
+                f"lora.publish is 'adapter', but {why}. Use lora.publish=merged, or lora.rank=16 with sampling.backend=vllm."
+            )
         if sampling.steps_ahead and sampling.place == "inside":
             raise ConfigError(
                 "sampling.steps_ahead is 1, but sampling.place is 'inside', where sampling and learning take turns. Use "

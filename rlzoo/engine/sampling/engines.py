@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -22,6 +23,10 @@ CPU_BLOCK = 32
 CPU_BATCH = 4096
 """Tokens of a batch on a CPU, where prompts are not cut over batches: vLLM would turn a seeded response's generator back, which a CPU's
 cannot do."""
+
+
+ADAPTER_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Of the adapters that vLLM keeps room for."""
 
 
 class Draw(NamedTuple):
@@ -51,6 +56,8 @@ class Serving:
     """Responses drawn side by side."""
     shape: Mapping[str, Any]
     """As `vllm_worker.shape_of` says of the learner's model."""
+    adapter: int = 0
+    """Rank that there is room for, of an adapter that is published alone; 0 where whole weights are published."""
 
 
 class Engine(Protocol):
@@ -68,6 +75,11 @@ class Engine(Protocol):
 
     def load(self, named: Iterator[tuple[str, Tensor]], updates: int) -> None:
         """Take over weights, and forget what was computed with those before. `updates`: that they have seen."""
+        ...
+
+    def adapt(self, save: Callable[[Path], None], updates: int) -> None:
+        """As `load`, of the adapter that `save` writes into a folder. It gets an identity that it shares with no other: under one that
+        vLLM knows, vLLM keeps the adapter that it has."""
         ...
 
     def follow(self, updates: int) -> None:
@@ -115,6 +127,16 @@ def check_dtype(dtype: str) -> None:
         raise ConfigError(
             "model.dtype is 'float64', which vLLM does not compute in. Use float32, or sampling.backend=transformers."
         )
+
+
+def adapter_room(rank: int) -> int:
+    """The least rank of vLLM's that an adapter of `rank` fits in. ConfigError"""
+    for room in ADAPTER_RANKS:
+        if rank <= room:
+            return room
+    raise ConfigError(
+        f"lora.rank is {rank} and lora.publish 'adapter', but vLLM holds no adapter of more than {ADAPTER_RANKS[-1]}. Use lora.publish=merged, or a smaller rank."
+    )
 
 
 def not_loaded(error: Exception, model: str) -> Exception:

@@ -33,7 +33,7 @@ class ServerLines:
         self._own = threading.local()
 
     def ask(self, method: str, path: str, body: Any = None, *, timeout: float = ANSWER_S) -> Any:
-        """The answer to one request, None where it is empty. ServerGone, Refused."""
+        """The answer to one request: None where it is empty, its text where it is no JSON. ServerGone, Refused."""
         text = None if body is None else json.dumps(body)
         line = getattr(self._own, "line", None)
         if line is not None and line.sock is not None:
@@ -55,4 +55,7 @@ class ServerLines:
         said = answer.read().decode(errors="replace")
         if answer.status != 200:
             raise Refused(answer.status, said.strip()[:300])
-        return json.loads(said) if said.strip() else None
+        try:
+            return json.loads(said) if said.strip() else None
+        except ValueError:
+            return said

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +39,8 @@ class Inside:
         self.world = world
         self.gpu = device.type == "cuda"
         self.asleep = False
+        self.adapter: Any = None
+        """vLLM's request for the adapter in force; None where there is none."""
         threads = torch.get_num_threads()
         own: dict[str, Any] = (
             {"enable_sleep_mode": True, "gpu_memory_utilization": MEMORY_SHARE}
@@ -47,6 +51,8 @@ class Inside:
                 "max_num_batched_tokens": max(CPU_BATCH, served.room),
             }
         )
+        if served.adapter:
+            own |= {"enable_lora": True, "max_lora_rank": served.adapter}
         if world > 1:
             own["distributed_executor_backend"] = "external_launcher"
         try:
@@ -76,7 +82,7 @@ class Inside:
         prompts = [{"prompt_token_ids": list(draw.prompt)} for draw in draws]
         params = [self.params(**settings, seed=draw.seed) for draw in draws]
         try:
-            outputs = self.llm.generate(prompts, params, use_tqdm=False)
+            outputs = self.llm.generate(prompts, params, use_tqdm=False, lora_request=self.adapter)
         except Exception as error:
             raise failed(error, self.model) from error
         return [_sampled(output.outputs[0]) for output in outputs]
@@ -88,6 +94,19 @@ class Inside:
             self.llm.reset_prefix_cache()
         except Exception as error:
             raise failed(error, self.model) from error
+
+    def adapt(self, save: Callable[[Path], None], updates: int) -> None:
+        from vllm.lora.request import LoRARequest
+
+        self.wake()
+        number = 1 if self.adapter is None else self.adapter.lora_int_id + 1
+        with tempfile.TemporaryDirectory(prefix="rlzoo-adapter-") as folder:
+            save(Path(folder))
+            self.adapter = LoRARequest(f"rlzoo-{number}", number, folder)
+            try:
+                self.llm.llm_engine.add_lora(self.adapter)
+            except Exception as error:
+                raise failed(error, self.model) from error
 
     def follow(self, updates: int) -> None:
         """Each rank loads its own."""

@@ -40,6 +40,7 @@ def arguments(served: Serving, *, host: str, port: int, cpu: bool) -> list[str]:
     """Those of `python -m vllm.entrypoints.openai.api_server` that make it one that this sampler can use."""
     whole = ("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(CPU_BATCH, served.room)))
     own = ["--block-size", str(CPU_BLOCK), *whole] if cpu else []
+    own += ["--enable-lora", "--max-lora-rank", str(served.adapter)] if served.adapter else []
     return [
         *("--model", served.model, "--host", host, "--port", str(port)),
         *("--dtype", served.dtype, "--max-model-len", str(served.room), "--max-num-seqs", str(served.rows)),
@@ -48,15 +49,24 @@ def arguments(served: Serving, *, host: str, port: int, cpu: bool) -> list[str]:
     ]
 
 
+def environment_of(served: Serving) -> dict[str, str]:
+    """What such a server needs to be told beside them."""
+    return {"VLLM_SERVER_DEV_MODE": "1"} | ({"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if served.adapter else {})
+
+
 class Server:
     """One that is there already."""
 
     shared = True
     on_device = False
 
-    def __init__(self, url: str, owner: str, folder: Path) -> None:
-        """`owner`: a name of this run, by which its weights are known. `folder`: where weights lie for the server to read."""
+    def __init__(self, url: str, owner: str, folder: Path, *, adapted: bool = False) -> None:
+        """`owner`: a name of this run, by which its weights are known. `folder`: where weights lie for the server to read. `adapted`: they
+        are adapters alone."""
         self.url = url
+        self.adapted = adapted
+        self.published = 0
+        """How often, so that no two adapters go by one name."""
         self.lines = ServerLines(url)
         self.owner = owner
         self.file = folder / "weights.safetensors"
@@ -71,7 +81,12 @@ class Server:
 
     def load(self, named: Iterator[tuple[str, Tensor]], updates: int) -> None:
         write_weights(dict(named), self.file)
-        self.updates = updates
+        self.follow(updates)
+        self._asked(self._load)
+
+    def adapt(self, save: Callable[[Path], None], updates: int) -> None:
+        save(self.file.with_name("adapter"))
+        self.follow(updates)
         self._asked(self._load)
 
     def sleep(self) -> None:
@@ -80,11 +95,12 @@ class Server:
     def wake(self) -> None: ...
 
     def follow(self, updates: int) -> None:
-        """Another rank has loaded the weights of this update."""
         self.updates = updates
+        self.published += 1
 
     def close(self) -> None:
         self.file.unlink(missing_ok=True)
+        shutil.rmtree(self.file.with_name("adapter"), ignore_errors=True)
         if self.passing:
             shutil.rmtree(self.file.parent, ignore_errors=True)
 
@@ -116,9 +132,10 @@ class Server:
 
     def _draw(self, draws: Sequence[Draw], settings: Mapping[str, Any]) -> list[Sampled]:
         self._in_step()
+        named = {"model": self._adapter} if self.adapted else {}
 
         def one(draw: Draw) -> Sampled:
-            body = {"token_ids": list(draw.prompt), "sampling_params": {**settings, "seed": draw.seed}}
+            body = {"token_ids": list(draw.prompt), "sampling_params": {**settings, "seed": draw.seed}, **named}
             choice = self.lines.ask("POST", "/inference/v1/generate", body)["choices"][0]
             return Sampled(choice["token_ids"], [place["logprob"] for place in choice["logprobs"]["content"]])
 
@@ -144,10 +161,25 @@ class Server:
             "run were published last. It was started anew, or another run uses it. Give each run a server of its own, and go on."
         )
 
+    @property
+    def _adapter(self) -> str:
+        return f"rlzoo-{self.owner}-{self.published}"
+
     def _load(self) -> None:
+        if self.adapted:
+            told = {"lora_name": self._adapter, "lora_path": str(self.file.with_name("adapter"))}
+            self.lines.ask(
+                "POST", "/v1/load_lora_adapter", told | {"load_inplace": True}
+            )  # the same, if it is asked twice
+            self._mark()
+            return
         told = {"method": "rlzoo_load", "args": [str(self.file), self.owner, str(self.updates)]}
         self.lines.ask("POST", "/collective_rpc", told)
         self._forget()
+
+    def _mark(self) -> None:
+        """Say whose weights are in force that came in another way."""
+        self.lines.ask("POST", "/collective_rpc", {"method": "rlzoo_mark", "args": [self.owner, str(self.updates)]})
 
     def _forget(self) -> None:
         """Drop what was computed with weights before."""
@@ -176,7 +208,7 @@ class OwnServer(Server):
         self.process = self._start()
         try:
             self._wait()
-            super().__init__(self.url, owner, folder)
+            super().__init__(self.url, owner, folder, adapted=served.adapter > 0)
             if on_device:
                 device_transfer.agree(self.lines)
         except BaseException:
@@ -188,9 +220,8 @@ class OwnServer(Server):
             super().load(named, updates)
             return
         self._asked(lambda: device_transfer.send(self.lines, named))
-        self.updates = updates
-        told = {"method": "rlzoo_mark", "args": [self.owner, str(updates)]}
-        self._asked(lambda: self.lines.ask("POST", "/collective_rpc", told))
+        self.follow(updates)
+        self._asked(self._mark)
         self._asked(self._forget)
 
     def close(self) -> None:
@@ -208,7 +239,7 @@ class OwnServer(Server):
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             **os.environ,
             **(device_transfer.ENVIRONMENT if self.on_device else {}),
-            "VLLM_SERVER_DEV_MODE": "1",
+            **environment_of(self.served),
         }
         for ours in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             environment.pop(ours, None)  # the server is no rank
@@ -293,7 +324,7 @@ def open_server(place: str, served: Serving, ranks: Ranks, folder: Path | None, 
         return own[0].url, owner, at
 
     url, owner, at = ranks.decide(choose)
-    server = own[0] if own else Server(url, owner, at)
+    server = own[0] if own else Server(url, owner, at, adapted=served.adapter > 0)
     server.passing = folder is None
     return server
 
@@ -307,7 +338,8 @@ def greet(url: str, served: Serving) -> None:
     """Refuse a server that is dead, another's, or serves something else, before anything is loaded. ConfigError."""
     lines = ServerLines(url)
     words = arguments(served, host="127.0.0.1", port=lines.port, cpu=not torch.cuda.is_available())
-    how = f"Start one: VLLM_SERVER_DEV_MODE=1 python -m vllm.entrypoints.openai.api_server {shlex.join(words)}"
+    names = " ".join(f"{name}={value}" for name, value in environment_of(served).items())
+    how = f"Start one: {names} python -m vllm.entrypoints.openai.api_server {shlex.join(words)}"
     try:
         lines.ask("GET", "/health", timeout=10)
     except (ServerGone, Refused) as error:
@@ -321,6 +353,8 @@ def greet(url: str, served: Serving) -> None:
         ) from error
     wanted = {"extension": EXTENSION, "shape": dict(served.shape), "dtype": served.dtype, "logps": "processed_logprobs"}
     wrong = [f"{name} is {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value]
+    if found.get("adapter", 0) < served.adapter:
+        wrong.append(f"it takes adapters of rank {found.get('adapter', 0)} at most, fewer than {served.adapter}")
     if found.get("room", 0) < served.room:
         wrong.append(f"room is {found.get('room')} tokens, fewer than the {served.room} of prompt and response")
     if wrong:

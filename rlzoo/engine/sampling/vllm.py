@@ -7,28 +7,33 @@ for their log-probs too: what samples is never other than what learns.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from transformers import AutoConfig
 
 from rlzoo.config import RunConfig
 from rlzoo.engine.model.loading import locate
 from rlzoo.engine.model.room import Room, context_of
+from rlzoo.engine.model.weights.adapted import Adapted
 from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.sampling import weight_canary as canary
 from rlzoo.engine.sampling.base import Decoding, Request, Sampler, end_tokens
-from rlzoo.engine.sampling.engines import Draw, Engine, Sampled, Serving, check_dtype, installed
+from rlzoo.engine.sampling.engines import Draw, Engine, Sampled, Serving, adapter_room, check_dtype, installed
 from rlzoo.engine.sampling.vllm_worker import shape_of
 from rlzoo.errors import Diverged, SamplerFault
 from rlzoo.types import Rollout
 
 
-def served_by(config: RunConfig, shape: Mapping[str, Any], context: int | None) -> Serving:
-    """What an engine has to serve for a run. `context`: the model's own, None where it has no end."""
+def served_by(
+    config: RunConfig, shape: Mapping[str, Any], context: int | None, *, adapted: bool | None = None
+) -> Serving:
+    """What an engine has to serve for a run. `context`: the model's own, None where it has no end. `adapted`: whether there are adapters to
+    publish alone; None for as the settings say."""
+    adapted = config.lora.publish == "adapter" if adapted is None else adapted
     tokens = config.sampling.max_prompt + config.sampling.max_response
     return Serving(
         model=locate(config.model.path),
@@ -36,6 +41,7 @@ def served_by(config: RunConfig, shape: Mapping[str, Any], context: int | None) 
         room=tokens if context is None else min(tokens, context),
         rows=config.sampling.max_rows,
         shape=shape,
+        adapter=adapter_room(config.lora.rank) if adapted else 0,
     )
 
 
@@ -59,6 +65,8 @@ class VllmSampler(Sampler):
     def fit(cls, config: RunConfig) -> None:
         super().fit(config)
         check_dtype(config.model.dtype)
+        if config.lora.publish == "adapter":
+            adapter_room(config.lora.rank)
         place = config.sampling.place
         if not place.startswith("http"):
             installed()
@@ -81,7 +89,8 @@ class VllmSampler(Sampler):
             room = Room.of(policy.model)
             self.ends = end_tokens(self.tokenizer, getattr(policy.model, "generation_config", None))
             shape = shape_of(policy.model.config)
-        served = served_by(self.config, shape, room.context)
+        adapted = self.config.lora.publish == "adapter" and isinstance(weights, Adapted)  # a test's are merged
+        served = served_by(self.config, shape, room.context, adapted=adapted)
         self.probes = canary.probes(room.rows, served.room)
         if sampling.place == "inside":
             from rlzoo.engine.sampling.inside import Inside
@@ -90,7 +99,7 @@ class VllmSampler(Sampler):
         else:
             from rlzoo.engine.sampling.servers import open_server
 
-            on_device = weights.device.type == "cuda" and sampling.place == "process"
+            on_device = weights.device.type == "cuda" and sampling.place == "process" and not adapted
             self.engine = open_server(sampling.place, served, ranks, folder, on_device=on_device)
 
     def sample(self, requests: Sequence[Request], decoding: Decoding) -> list[tuple[Rollout, ...]]:
@@ -141,16 +150,26 @@ class VllmSampler(Sampler):
     def _load(self, weights: WeightStore, updates: int) -> None:
         """Hand the weights on: each rank to its own engine, or the first rank to the one that all share."""
         assert self.engine is not None, "a sampler is opened first"
+        publish = self._publication(self.engine, weights, updates)
         if not self.engine.shared:
-            self.engine.load(weights.full(), updates)
+            publish()
             return
-        engine = self.engine
-        held: list[tuple[str, Tensor]] = []
-        for name, weight in weights.full():  # all ranks gather, and one keeps
-            if self.ranks.first:
-                held.append((name, weight if engine.on_device else weight.cpu()))
-        self.ranks.decide(lambda: engine.load(iter(held), updates))
-        engine.follow(updates)
+        self.ranks.decide(publish)
+        if not self.ranks.first:
+            self.engine.follow(updates)
+
+    def _publication(self, engine: Engine, weights: WeightStore, updates: int) -> Callable[[], None]:
+        """What hands the weights on. All ranks call it."""
+        if isinstance(weights, Adapted) and self.config.lora.publish == "adapter":
+            return partial(engine.adapt, weights.save_adapter, updates)
+        if not engine.shared:
+            return partial(engine.load, weights.full(), updates)
+        held = [
+            (name, weight if engine.on_device else weight.cpu())
+            for name, weight in weights.full()  # all ranks gather, and one keeps
+            if self.ranks.first
+        ]
+        return partial(engine.load, iter(held), updates)
 
     def _canary(self, weights: WeightStore) -> float:
         """The largest difference on any rank."""

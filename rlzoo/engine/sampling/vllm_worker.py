@@ -6,10 +6,11 @@ over HTTP. Nothing of torch or vLLM is imported with this module, since the trai
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
-EXTENSION = "1"
+EXTENSION = "2"
 """Raised with every change of what the methods below take or tell."""
 _SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 
@@ -38,8 +39,15 @@ class WeightReceiver:
             "shape": shape_of(model.hf_config),
             "dtype": str(model.dtype).removeprefix("torch."),
             "room": model.max_model_len,
+            "adapter": self._adapter_room(),
             "logps": str(getattr(model.logprobs_mode, "value", model.logprobs_mode)),
         }
+
+    def _adapter_room(self) -> int:
+        """The largest rank of an adapter that a run may publish; 0 where it may publish none."""
+        settings = self.vllm_config.lora_config
+        allowed = os.environ.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "0") in ("1", "true", "True")
+        return settings.max_lora_rank if settings is not None and allowed else 0
 
     def rlzoo_load(self, file: str, owner: str, updates: str) -> dict[str, Any]:
         """Take over the weights in a safetensors file."""

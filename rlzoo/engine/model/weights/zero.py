@@ -62,6 +62,8 @@ class Zero(ShardedStore):
         if self.stage == 3:  # weight by weight onto the device, never all of them
             deepspeed.zero.Init(module=policy, config_dict_or_path=told, dtype=dtype)
         self.engine, self.zero, *_ = deepspeed.initialize(model=policy, optimizer=made, config=told)
+        if self.stage == 3 and dtype == self.wide and not self.offload:
+            _share_masters(self.zero)
         policy.eval()
         self.module = self.engine
         self.held: dict[str, Any] = dict(policy.named_parameters())
@@ -260,6 +262,13 @@ def _summed(outputs: Outputs, world: int) -> Outputs:
         embeddings_BH=None if embeddings_BH is None else times(embeddings_BH),
         divergences=tuple(map(times, outputs.divergences)),
     )
+
+
+def _share_masters(zero: Any) -> None:
+    """Let slices of weights that are as precise as their masters be these themselves: DeepSpeed would hold each twice."""
+    held = zip(zero.fp16_partitioned_groups_flat, zero.fp32_partitioned_groups_flat, strict=True)
+    for weights, masters in held:
+        masters.data = weights.data
 
 
 def _whole_copy(store: Zero) -> Replicated:
