@@ -48,7 +48,7 @@ test: say-test lint
 	$(BIN)/pytest --ignore=tests/scale -m "not long and not gpu and not scale" -n $(PYTEST_WORKERS)
 
 test-all: say-test-all $(VENV)/.dev
-	$(BIN)/pytest --ignore=tests/scale -m "long and not gpu and not scale"
+	$(BIN)/pytest --ignore=tests/scale -m "long and not gpu and not scale" -n $(PYTEST_WORKERS) --dist loadfile
 
 test-scale: say-test-scale $(VENV_SCALE)/.dev
 	$(VENV_SCALE)/bin/pytest -m "scale and not long and not gpu" tests/scale

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rlzoo import functional as F
 from rlzoo import returns
+from rlzoo import surrogates as S
 from rlzoo.objective import Objective, ObjectiveConfig, setting
 from rlzoo.settings import Settings
 from rlzoo.types import Credit, Head, MicroBatch, RolloutBatch, Term
@@ -94,7 +95,7 @@ class Ppo(Objective[PpoConfig]):
         rewards_BT = returns.at_last(batch.rewards_B, mask_BT)
         advantages_BT = returns.gae(rewards_BT, values_BT, mask_BT, settings.gamma, lam_B)
         if settings.whiten:
-            advantages_BT = returns.standardised(advantages_BT, mask_BT)
+            advantages_BT = S.whiten(advantages_BT, mask_BT)
         weight_BT = mask_BT.to(values_BT.dtype)
         acting_BT = weight_BT * (advantages_BT != 0) * (batch.step > settings.critic.warmup_steps)
         policy = Term(loss_mask_BT=mask_BT, loss_weight_BT=acting_BT, reduction="token", corrected=True)

@@ -28,17 +28,6 @@ def at_last(rewards_B: Tensor, mask_BT: Tensor) -> Tensor:
     return rewards_B[:, None] * last_BT.to(rewards_B.dtype)
 
 
-def standardised(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Less the mean over counted tokens, over sqrt(unbiased variance + 1e-8). [B, T], 0 elsewhere; as verl's `masked_whiten`
-
-    Equal values everywhere become exact zeros, by comparison: an optimizer that scales gradients would make a full step of rounding.
-    """
-    told = values_BT[mask_BT]
-    if not len(told) or bool(told.max() <= told.min()):
-        return torch.zeros_like(values_BT)
-    return torch.where(mask_BT, (values_BT - told.mean()) / (told.var() + 1e-8).sqrt(), 0.0)
-
-
 def explained(targets_BT: Tensor, values_BT: Tensor, mask_BT: Tensor) -> float:
     """Share of the targets' variance over counted tokens that the values explain; 0 where the targets do not vary."""
     if not bool(mask_BT.any()):

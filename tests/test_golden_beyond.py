@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlzoo import returns
+from rlzoo import surrogates
 from rlzoo.engine.budget import Spent
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.others import check_others
@@ -211,7 +211,7 @@ def test_whitening_over_the_steps_judged_tokens():
     close(got[1], [0.12 / scale, -0.38 / scale, 0.0])
     assert not got[2].any()
     same = torch.full((1, 3), 0.1, dtype=D)
-    assert not returns.standardised(same, torch.ones(1, 3, dtype=torch.bool)).any()  # no rounding made into a full step
+    assert not surrogates.whiten(same, torch.ones(1, 3, dtype=torch.bool)).any()  # no rounding made into a full step
 
 
 def values_told(objective: Any, batch: RolloutBatch, now: Tensor) -> Mapping[str, Tensor]:

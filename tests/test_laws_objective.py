@@ -148,6 +148,7 @@ def test_a_seeded_mistake_is_caught(mistake: str, laws: set[str]) -> None:
         assert first <= int(line) <= last
 
 
+@pytest.mark.long
 def test_a_setting_that_nothing_reads_is_named() -> None:
     found = broken({"name": f"{BROKEN}:Idle"}, ["settings"])["settings"]
     assert found.detail == "nothing changes with objective.sharpness"

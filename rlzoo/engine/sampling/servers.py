@@ -135,7 +135,8 @@ class Server:
         named = {"model": self._adapter} if self.adapted else {}
 
         def one(draw: Draw) -> Sampled:
-            body = {"token_ids": list(draw.prompt), "sampling_params": {**settings, "seed": draw.seed}, **named}
+            drawn_by: dict[str, Any] = {**settings, "seed": draw.seed}
+            body = {"token_ids": list(draw.prompt), "sampling_params": drawn_by, **named}
             choice = self.lines.ask("POST", "/inference/v1/generate", body)["choices"][0]
             return Sampled(choice["token_ids"], [place["logprob"] for place in choice["logprobs"]["content"]])
 
@@ -167,10 +168,9 @@ class Server:
 
     def _load(self) -> None:
         if self.adapted:
-            told = {"lora_name": self._adapter, "lora_path": str(self.file.with_name("adapter"))}
-            self.lines.ask(
-                "POST", "/v1/load_lora_adapter", told | {"load_inplace": True}
-            )  # the same, if it is asked twice
+            where = {"lora_name": self._adapter, "lora_path": str(self.file.with_name("adapter"))}
+            # In place, so that asked twice it is the same.
+            self.lines.ask("POST", "/v1/load_lora_adapter", {**where, "load_inplace": True})
             self._mark()
             return
         told = {"method": "rlzoo_load", "args": [str(self.file), self.owner, str(self.updates)]}

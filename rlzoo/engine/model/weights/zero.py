@@ -55,9 +55,8 @@ class Zero(ShardedStore):
         for parameter in policy.parameters():
             parameter.data = parameter.data.to(dtype)
         deepspeed = _deepspeed(device)
-        made = optimizer(
-            p for p in policy.parameters() if p.requires_grad
-        )  # knows matrices from vectors, while there are some
+        # It knows matrices from vectors, while there are some.
+        made = optimizer(p for p in policy.parameters() if p.requires_grad)
         told = _told(self.stage, dtype, self.offload, sum(p.numel() for p in policy.parameters()))
         if self.stage == 3:  # weight by weight onto the device, never all of them
             deepspeed.zero.Init(module=policy, config_dict_or_path=told, dtype=dtype)
