@@ -60,6 +60,18 @@ def test_every_metric_is_in_the_glossary(whole: Path):
             assert name == "step" or find(name) is not None, f"{name} has no entry in rlzoo.metrics"
 
 
+def test_a_checkpoint_is_a_model_with_its_tokenizer(whole: Path):
+    """As `from_pretrained` reads it, without the run."""
+    folder = RunDir(whole).checkpoint(4)
+    shipped, kept = load_tokenizer("tiny"), load_tokenizer(str(folder))
+    text = "12+34*56#x=?"
+    assert kept.encode(text) == shipped.encode(text) and kept.decode(kept.encode(text)) == shipped.decode(
+        shipped.encode(text)
+    )
+    policy = load_policy(small_config(f"model.path={folder}"))
+    assert policy.model.config.vocab_size == load_policy(small_config()).model.config.vocab_size
+
+
 def test_a_step_accounts_for_its_time_and_tokens(whole: Path):
     for line in RunDir(whole).metrics():
         stages = sum(value for name, value in line.items() if name.startswith("time/") and name.split("/")[1] in STAGES)

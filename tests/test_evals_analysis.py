@@ -51,6 +51,14 @@ def test_a_small_but_sure_difference_says_so() -> None:
     assert "smaller than 2 points" in found.because
 
 
+def test_equivalence_says_within_what_and_how_surely() -> None:
+    found = judge({"arm": [0.001, -0.002, 0.0015]}, margin=0.02)["arm"]
+    assert found.p_equivalent is not None and 0.001 <= found.p_equivalent <= 0.05
+    assert found.because == (
+        f"the difference is shown to be smaller than 2 points (TOST, Holm p {found.p_equivalent:.3f})"
+    )
+
+
 def test_more_arms_make_it_harder() -> None:
     """p = 0.037 alone; with two arms of noise beside it, Holm asks for 3 p <= 0.05."""
     values = [0.10, 0.16, 0.22, 0.05]
