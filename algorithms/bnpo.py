@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
+from pydantic import model_validator
 from torch import Tensor
 
 from rlzoo import functional as F
 from rlzoo import surrogates as S
 from rlzoo.algorithms.grpo import Grpo, GrpoConfig
+from rlzoo.algorithms.max_rl import refuse_kl_in_reward
 from rlzoo.algorithms.rloo import UNSCALED
 from rlzoo.errors import ObjectiveFault
 from rlzoo.objective import setting
@@ -24,6 +26,10 @@ class BnpoConfig(GrpoConfig):
 
     unused: ClassVar[Mapping[str, str]] = UNSCALED
     scale_by_std: bool = setting(False, source="arXiv:2506.02864, its code: a density stands in the std's place")
+
+    @model_validator(mode="after")
+    def _reward_stays_a_share(self) -> Self:
+        return refuse_kl_in_reward(self, WHY)
 
 
 class Bnpo(Grpo[BnpoConfig]):

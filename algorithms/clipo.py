@@ -87,7 +87,14 @@ class Clipo(Grpo[C], Generic[C]):
     def needs(self, step: int) -> Needs:
         embed = self.config.embed
         pooling = Pooling(layer=embed.layer, pool=embed.pool, gradient=False)
-        return replace(super().needs(step), embeddings=pooling)
+        below, within = super().needs(step), self.config.level == "group"
+        told = (
+            {"min_group": "a correct rollout is compared with a correct and an incorrect one of its prompt"}
+            if within
+            else {}
+        )
+        least = max(below.min_group, 3 if within else 2)
+        return replace(below, embeddings=pooling, min_group=least, because={**below.because, **told})
 
     def heads(self, hidden: int) -> Mapping[str, Head]:
         return {**super().heads(hidden), "contrast": make_head(self.config.head, hidden)}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Self, TypeVar
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from rlzoo import functional as F
@@ -18,12 +19,27 @@ from rlzoo.types import Needs, RolloutBatch
 
 WHY = "it divides by the group's mean reward"
 
+S = TypeVar("S", bound=GrpoConfig)
+
+
+def refuse_kl_in_reward(config: S, why: str) -> S:
+    """The settings, if they leave rewards as they are; a KL would take them below 0."""
+    if config.kl_coef and config.kl_form.startswith("reward"):
+        raise ValueError(
+            f"kl_form is {config.kl_form!r}, which takes the KL from the reward, but {why}: below 0 it would be none. Use k1, k2, k3 or exact."
+        )
+    return config
+
 
 class MaxRlConfig(GrpoConfig):
     """The estimator; clip and mean are GRPO's."""
 
     unused: ClassVar[Mapping[str, str]] = UNSCALED
     scale_by_std: bool = setting(False, source="prime-rl `max_rl.py`: the mean stands in the std's place")
+
+    @model_validator(mode="after")
+    def _reward_stays_a_rate(self) -> Self:
+        return refuse_kl_in_reward(self, WHY)
 
 
 class MaxRl(Grpo[MaxRlConfig]):

@@ -34,8 +34,8 @@ class ReinforcePp(Grpo[ReinforcePpConfig]):
 
     Normaliser: all judged tokens of the update.
 
-    Differs: whitened over the step, on all ranks, and not over a mini-batch; the KL to the initial policy is a term of its own and
-    never part of the reward.
+    Differs: whitened over the step, on all ranks, and not over a mini-batch; the KL to the initial policy is a term of its own
+    unless `kl_form` takes it from the reward. What an addition scales to nothing (a mastered prompt) stays nothing.
     """
 
     name = "reinforce-pp"
@@ -54,4 +54,6 @@ class ReinforcePp(Grpo[ReinforcePpConfig]):
         return S.divided(batch.rewards_B.where(batch.valid_B, 0.0), self.std_factor(batch))
 
     def token_advantages(self, batch: RolloutBatch) -> Tensor:
-        return S.whiten(super().token_advantages(batch), batch.loss_mask_BT)
+        whitened_BT = S.whiten(super().token_advantages(batch), batch.loss_mask_BT)
+        factor_B = self.std_factor(batch)
+        return whitened_BT if factor_B is None else whitened_BT.where((factor_B != 0)[:, None], 0.0)

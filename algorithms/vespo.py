@@ -19,7 +19,7 @@ from rlzoo.types import Credit, MicroBatch, RolloutBatch
 class VespoConfig(GrpoConfig):
     """Of the advantage nothing is published beside GRPO's."""
 
-    unused: ClassVar[Mapping[str, str]] = UNCLIPPED
+    unused: ClassVar[Mapping[str, str]] = {**UNCLIPPED, "entropy_top": "its weight is the whole response's"}
     reduction: Literal["token", "rollout", "group", "constant"] = setting("token", source="TRL code")
     k_positive: float = setting(2.0, source="TRL code", ge=0)
     """k where the advantage is 0 or more."""

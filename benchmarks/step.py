@@ -55,8 +55,10 @@ def run_steps(steps: int, model: str, overrides: list[str]) -> dict[str, Any]:
         return float(values[len(values) // 2])
 
     seconds = median("time/step")
-    flops = (lines[-1]["cost/flops"] - lines[0]["cost/flops"]) / sum(line["time/step"] for line in lines[1:])
-    stages = ("sample", "verify", "score", "update", "publish", "other")
+    flops = (lines[-1]["cost/flops"] - lines[0]["cost/flops"]) / sum(
+        line["time/step"] - line.get("time/measure", 0.0) for line in lines[1:]
+    )
+    stages = ("sample", "verify", "score", "measure", "update", "publish", "other")
     return {
         "seconds": seconds,
         "samples_per_s": config.sampling.prompts_per_step * config.sampling.group_size / seconds,

@@ -250,7 +250,7 @@ def evidence_weights(evidence_BT: Tensor, sign_B1: Tensor, mix: float, clip: flo
     arXiv:2605.19436, `apply_cepo_weighting`. Clipped after the exponential, so an infinite weight becomes the edge. Sign 0
     gives 1. Never negative for clip <= 1: the verifier's sign is kept.
     """
-    weights_BT = (sign_B1 * evidence_BT).exp().clamp(1 - clip, 1 + clip)
+    weights_BT = torch.where(sign_B1 == 0, 1.0, (sign_B1 * evidence_BT).exp().clamp(1 - clip, 1 + clip))
     return (1 - mix) + mix * weights_BT
 
 

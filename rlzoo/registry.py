@@ -203,9 +203,14 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
             f"objective {addition.name!r} adds to objectives made from {parent.name!r}, and {base.name!r} is none of them. "
             f"Leave out objective.base, or choose one that is."
         )
+    _refuse_collision(addition, base, parent)
+    own: Any = (
+        addition.Config
+    )  # where the base has no settings that the addition lacks, the addition's stand as they are
+    configs = (own,) if issubclass(own, base.Config) else (base.Config, own)
     config = type(
         f"{addition.__name__}Over{base.__name__}Config",
-        (base.Config, addition.Config),
+        configs,
         {"__module__": addition.__module__, "__doc__": addition.Config.__doc__},
     )
     return type(
@@ -216,8 +221,28 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
             "__doc__": addition.__doc__,
             "Config": config,
             "metrics": {**base.metrics, **addition.metrics},
+            "exemptions": {**base.exemptions, **addition.exemptions},
         },
     )
+
+
+def _refuse_collision(addition: type[Objective[Any]], base: type[Objective[Any]], parent: type[Objective[Any]]) -> None:
+    """Refuse two additions that mean unlike things by one name: a method or a setting of one would answer for the other's."""
+    bases: list[Any] = list(base.__mro__)
+    for other in bases:
+        if not getattr(other, "addition", False) or "Config" not in vars(other):
+            continue
+        methods = {name for name in vars(addition) if name in vars(other) and not hasattr(parent, name)}
+        fields = (
+            addition.Config.model_fields.keys() & other.Config.model_fields.keys() - parent.Config.model_fields.keys()
+        )
+        clashing = sorted(name for name in methods | fields if not name.startswith("_"))
+        if addition is other or clashing:
+            told = ", ".join(repr(name) for name in clashing[:4]) or "everything"
+            raise UnknownName(
+                f"objective {addition.name!r} cannot add to {base.name!r}: both have {told} and mean their own by it. "
+                "Choose a base that is no such addition."
+            )
 
 
 def build_objective(config: ObjectiveConfig) -> Objective[Any]:

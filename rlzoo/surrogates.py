@@ -66,10 +66,10 @@ def fit_beta(shares_P: Tensor) -> tuple[float, float]:
 def beta_density(shares_B: Tensor, alpha: float, beta: float) -> Tensor:
     """Beta(share; alpha, beta), at least 1e-6; 1 at shares of 0 and 1, where no advantage is left to divide. [B]"""
     inside_B = (shares_B > 0) & (shares_B < 1)
-    p_B = torch.where(inside_B, shares_B, 0.5)
+    p_B = torch.where(inside_B, shares_B, 0.5).double()
     log_normaliser = math.lgamma(alpha) + math.lgamma(beta) - math.lgamma(alpha + beta)
     log_B = (alpha - 1) * p_B.log() + (beta - 1) * (-p_B).log1p() - log_normaliser
-    return torch.where(inside_B, log_B.exp().clamp(min=RAREST_DENSITY), 1.0)
+    return torch.where(inside_B, log_B.exp().clamp(min=RAREST_DENSITY), 1.0).to(shares_B.dtype)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlzoo import surrogates
+from rlzoo import functional, registry, returns, surrogates
 from rlzoo.engine.budget import Spent
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.others import check_others
 from rlzoo.engine.step import Costs
 from rlzoo.engine.trainer import train
-from rlzoo.errors import ConfigError, UnfitModel, UnmetNeed
+from rlzoo.errors import ConfigError, UnfitModel, UnknownName, UnmetNeed
 from rlzoo.laws.lab import Bench, frozen, relative_difference, toy_groups, toy_policy
 from rlzoo.runs.folder import RunDir
 from rlzoo.types import Initial, MicroBatch, Representations, RolloutBatch
@@ -442,3 +442,68 @@ def test_a_run_of_one_step(name: str, tmp_path: Path):
     (line,) = RunDir(tmp_path / "run").metrics()
     assert line["policy/entropy"] > 0
     assert line["cost/rollouts"] == (6 if name == "ppo" else 12)
+
+
+# -- what cannot go together ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("addition", "base", "shared"),
+    [
+        ("clipo", "rlcsd", "'contrast'"),
+        ("rlcsd", "clipo", "'contrast'"),
+        ("rlsd", "cepo", "'evidence_clip'"),
+        ("mcpo-contrastive", "clipo", "'floor'"),
+        ("mcpo-contrastive", "rlcsd", "'tau'"),
+        ("cepo", "cepo", ""),
+    ],
+)
+def test_additions_that_mean_unlike_things_by_one_name_are_refused(addition: str, base: str, shared: str):
+    with pytest.raises(UnknownName, match=f"cannot add to {base!r}") as refused:
+        registry.objective_class(addition, base)
+    assert shared in str(refused.value)
+
+
+@pytest.mark.parametrize("addition", ["mcpo-contrastive", "mcpo-mastery", "cepo", "rlsd", "clipo", "rlcsd"])
+def test_the_base_of_all_may_be_named(addition: str):
+    named, plain = build(name=addition, base="grpo"), build(name=addition)
+    assert named.config.model_dump(exclude={"base"}) == plain.config.model_dump(exclude={"base"})
+
+
+@pytest.mark.parametrize("name", ["max-rl", "bnpo"])
+def test_kl_in_the_reward_is_refused_where_the_reward_must_stay_a_rate(name: str):
+    build(name=name, kl_coef=0.1, kl_form="k1")
+    build(name=name, kl_form="reward-k1")  # weighs nothing
+    with pytest.raises(ValueError, match="kl_form is 'reward-k1', which takes the KL from the reward"):
+        build(name=name, kl_coef=0.1, kl_form="reward-k1")
+
+
+def test_exemptions_of_a_base_go_with_it():
+    assert set(registry.objective_class("rlsd", "reinforce").exemptions) == {
+        "equal-groups",
+        "at-ratio-one",
+        "finite-differences",
+    }
+
+
+def test_what_mastery_scales_to_nothing_stays_nothing_over_a_whitened_step():
+    """Values 0, 0, 1, 0 have mean 1/4 and variance 1/4: the mastered prompt's would be -1/2."""
+    batch = batch_of([1, 1, 1, 1], [1, 1, 1, 0], groups=[0, 0, 1, 1])
+    got = build(name="mcpo-mastery", base="reinforce-pp").assign_credit(batch).advantages_BT
+    assert not got[:2].any()
+    assert float(got[2]) > 0 > float(got[3])
+
+
+def test_infinite_evidence_without_an_advantage_gives_one():
+    evidence = torch.tensor([[math.inf, -math.inf, 0.5]], dtype=D)
+    close(functional.evidence_weights(evidence, torch.zeros(1, 1, dtype=D), mix=0.5, clip=0.2), [[1.0, 1.0, 1.0]])
+    close(functional.evidence_weights(evidence, torch.ones(1, 1, dtype=D), mix=0.5, clip=0.2), [[1.1, 0.9, 1.1]])
+
+
+def test_how_much_a_critic_explains():
+    """Targets 0, 1 have variance 1/4; less values 0, 1/2 there are left 0, 1/2, of variance 1/16."""
+    mask = torch.tensor([[True, True, False]])
+    targets, values = torch.tensor([[0.0, 1.0, 9.0]], dtype=D), torch.tensor([[0.0, 0.5, -9.0]], dtype=D)
+    assert returns.explained(targets, values, mask) == pytest.approx(0.75)
+    assert returns.explained(torch.ones(1, 3, dtype=D), values, mask) == 0
+    assert returns.explained(targets, values, torch.zeros(1, 3, dtype=torch.bool)) == 0

@@ -49,7 +49,6 @@ SECTIONS: list[dict[str, Any]] = [
     {"name": "mcpo-mastery", "base": "dapo"},
     {"name": "cepo", "base": "dapo"},
     {"name": "mcpo-contrastive", "base": "gspo"},
-    {"name": "mcpo-contrastive", "base": "clipo"},
     {"name": "rlsd", "base": "mcpo-mastery", "student": "old"},
     {"name": "rlsd", "base": "cispo"},
     {"name": "clipo", "form": "soft_nn", "tau": 0.5},

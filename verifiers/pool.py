@@ -13,6 +13,7 @@ from contextlib import suppress
 from threading import RLock
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
@@ -223,6 +224,8 @@ class _Workers:
         self._closed = False
         self._changing = RLock()
         self._pool: ProcessPool | None = None
+        self._homes: WeakKeyDictionary[ProcessFuture[Any], ProcessPool] = WeakKeyDictionary()
+        """The pool of each future: one that broke or was stopped leaves those it had not handed out undone."""
 
     def close(self) -> None:
         """End them for good."""
@@ -239,16 +242,25 @@ class _Workers:
         # One limit for a whole chunk: a sound one takes milliseconds, and any other is judged again item by item.
         task = pickle.dumps((self._build, chunk, PAUSE * self._timeout_s))
         try:
-            return self._open().schedule(work, args=(task,), timeout=self._timeout_s)
+            return self._begun(work, task)
         except RuntimeError:  # a worker that was lost while idle breaks pebble's pool for good
             self._stop()
-            return self._open().schedule(work, args=(task,), timeout=self._timeout_s)
+            return self._begun(work, task)
+
+    def _begun(self, work: Work, task: bytes) -> "ProcessFuture[Any]":
+        pool = self._open()
+        future = pool.schedule(work, args=(task,), timeout=self._timeout_s)
+        self._homes[future] = pool
+        return future
 
     def outcomes(self, chunk: Sequence[Any], future: "ProcessFuture[Any]") -> list[Any]:
         """What became of each item of a chunk: its verdict, what its verifier raised, or what befell the whole chunk."""
         while not wait([future], timeout=POLL_S).done:
             if self._closed:  # a stopped pool leaves its futures as they are
                 raise CancelledError
+            home = self._homes[future]
+            if (home is not self._pool or not home.active) and not wait([future], timeout=POLL_S).done:
+                return [BrokenProcessPool("its workers were lost before one took it")] * len(chunk)
         try:
             return list(future.result())
         except (LimitExceeded, ProcessExpired, BrokenProcessPool) as fate:

@@ -106,6 +106,7 @@ class Diagnostics:
             gradients[name] = self.learner.store.gradient()  # float32 would leave 1e-4 in a cosine
         self.learner.store.clear()
         self.learner.heads.clear()
+        step.costs.heavier += trial.heavier
         step.costs.extra_tokens += (
             trial.extra_tokens + 3 * trial.train_tokens
         )  # forward and backward, as forward passes

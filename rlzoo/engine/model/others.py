@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rlzoo.config import RunConfig
 from rlzoo.engine.model.loading import architecture_of, load_tokenizer, locate, settings_of
+from rlzoo.engine.model.room import context_of
 from rlzoo.engine.model.weights.holding import holds_whole
 from rlzoo.errors import ConfigError, RlzooError, UnfitModel, UnmetNeed
 from rlzoo.types import Needs, OtherModel
@@ -43,6 +44,17 @@ def _check(config: RunConfig, path: str, signal: str, *, entries: bool) -> None:
             "would be other text to it. Name a model of the same family."
         )
     sizes = [int(settings_of(name).get_text_config().vocab_size) for name in (config.model.path, path)]
+    if sizes[1] < sizes[0]:
+        raise UnfitModel(
+            f"{path!r} ({signal}) has rows for {sizes[1]} tokens and {config.model.path!r} for {sizes[0]}: what the policy may write beyond them it could not read. "
+            "Name a model with at least as many."
+        )
+    known, longest = context_of(settings_of(path)), config.sampling.max_prompt + config.sampling.max_response
+    if known is not None and known < longest:
+        raise UnfitModel(
+            f"{path!r} ({signal}) reads {known} tokens, and a prompt with its response may have {longest} (sampling.max_prompt + sampling.max_response). "
+            "Lower these, or name a model that reads as many."
+        )
     if entries and sizes[0] != sizes[1]:
         raise UnfitModel(
             f"{path!r} ({signal}) tells of {sizes[1]} tokens and {config.model.path!r} of {sizes[0]}, but whole distributions are compared, entry by "
