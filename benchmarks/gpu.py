@@ -156,7 +156,7 @@ def run_rlzoo(folder: Path, steps: int, size: dict[str, int], dtype: str, settin
     plan = make_plan(config, objective, supply)
     with ExitStack() as stack:
         lock = stack.enter_context(FolderLock(run.path))
-        open_folder(run, config, lock, resume=False, overwrite=False)
+        open_folder(run, config, lock, resume=False, overwrite=False, claim=lambda: None)
         trainer = Trainer(open_parts(config, run, plan, supply, objective, Ranks(), Silent(), stack))
         for _ in range(steps):
             trainer.step()

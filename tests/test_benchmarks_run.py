@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ def printed(name: str, *arguments: str) -> str:
         capture_output=True,
         text=True,
         timeout=900,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"},  # as a reader's shell
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -123,7 +123,7 @@ def test_a_folder_of_something_else_is_refused_and_unchanged(capsys: pytest.Capt
 
 
 def ask(out: str, *more: str) -> list[str]:
-    words = ["grpo", "cepo", "--seeds", "2", "--budget", "steps=4", "--jobs", "2", *SMALL, "--out", out, *more]
+    words = ["grpo", "cepo", "--seeds", "2", "--budget", "steps=8", "--jobs", "2", *SMALL, "--out", out, *more]
     return [str(Path(sys.executable).parent / "rlzoo"), "compare", *words]
 
 

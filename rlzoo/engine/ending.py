@@ -29,6 +29,10 @@ class Ending:
         if ranks.roll is not None:
             ranks.roll.stuck = self._cut_off
 
+    def claim(self) -> None:
+        """The folder is this run's from now on."""
+        self.ours = True
+
     def of(self, error: BaseException) -> BaseException:
         """What to raise in place of `error`; the other ranks are told, and so is the run's folder."""
         if self.ranks.roll is not None:  # launchers send more of them to a run that is ending already

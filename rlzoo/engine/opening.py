@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -53,7 +53,9 @@ from rlzoo.runs.lock import FolderLock
 from rlzoo.verifiers.pool import VerifierPool
 
 
-def open_folder(run: RunDir, config: RunConfig, lock: FolderLock, *, resume: bool, overwrite: bool) -> None:
+def open_folder(
+    run: RunDir, config: RunConfig, lock: FolderLock, *, resume: bool, overwrite: bool, claim: Callable[[], None]
+) -> None:
     """Make the folder this run's, or refuse: another run in it is never mixed with or lost without being asked.
 
     `lock`: taken before anything is read that another trainer may be writing.
@@ -92,6 +94,7 @@ def open_folder(run: RunDir, config: RunConfig, lock: FolderLock, *, resume: boo
         if overwrite:
             _clear(run)
         write_text(run.path / "config.yaml", configure.to_yaml(config))
+        claim()  # from here on the status is this run's to write, also for a signal that comes now
         run.write_status("running", step=0)
     except RunConflict:
         raise

@@ -62,8 +62,8 @@ def train(
             supply = build_supply(config)
             plan = make_plan(config, objective, supply, ranks.places)
             lock = stack.enter_context(FolderLock(run.path))
-            ranks.decide(lambda: open_folder(run, config, lock, resume=resume, overwrite=overwrite))
-            ending.ours = True
+            ranks.decide(lambda: open_folder(run, config, lock, resume=resume, overwrite=overwrite, claim=ending.claim))
+            ending.claim()
             if lock.impossible:
                 reporter.warn(f"{run.path} lies where files cannot be locked: see that nothing else trains this run.")
             reporter.plan(plan)

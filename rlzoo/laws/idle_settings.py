@@ -17,6 +17,7 @@ from rlzoo.errors import ConfigError
 from rlzoo.laws.finding import Broken
 from rlzoo.laws.lab import Bench, toy_groups, toy_policy
 from rlzoo.laws.subject import Subject
+from rlzoo.objective import SHIPPED, Objective
 from rlzoo.types import Group, Verdict
 
 STEPS = (1, 2, 100_000)
@@ -26,7 +27,10 @@ SELDOM = 1e-12
 
 
 def settings(subject: Subject) -> None:
-    """Every setting changes something: what is needed, kept, credited, lost or learned, if only beside another setting."""
+    """Every setting changes something: what is needed, kept, credited, lost or learned, if only beside another setting.
+
+    Those that an objective of one's own takes over from its parent may be idle.
+    """
     trial = _Trial(subject)
     idle = [path for path in trial.paths() if not trial.acts(path)]
     if idle:
@@ -38,7 +42,9 @@ class _Trial:
 
     def __init__(self, subject: Subject) -> None:
         self.section = subject.section
-        self.config = registry.objective_class(self.section["name"], self.section.get("base")).Config
+        cls = registry.objective_class(self.section["name"], self.section.get("base"))
+        self.config = cls.Config
+        self.asked = _own(cls) - {"name", "base", *self.config.unused}
         policy = toy_policy()
         self.steps: tuple[list[Group], ...] = (
             subject.groups,
@@ -49,8 +55,7 @@ class _Trial:
 
     def paths(self) -> list[str]:
         """Every setting of the objective's own, dotted."""
-        fixed = {"name", "base", *self.config.unused}
-        return [path for path, _, _ in _leaves(self.config) if path not in fixed]
+        return [path for path, _, _ in _leaves(self.config) if path.partition(".")[0] in self.asked]
 
     def acts(self, path: str) -> bool:
         """Whether some other value of it has another outcome, by itself or beside another value of one more setting.
@@ -113,6 +118,16 @@ class _Trial:
             seen += [*itertools.chain(*credited), bench.gradient(step, old_logps_BT=old * step.batch.response_mask_BT)]
             bench.objective.observe(step.batch)
         return seen
+
+
+def _own(cls: type[Objective[Any]]) -> set[str]:
+    """Settings that must do something: of an objective that ships all, of another those that it adds to what it takes over."""
+    found = set(cls.Config.model_fields)
+    if cls.__module__.startswith(SHIPPED):
+        return found
+    parents: list[Any] = list(cls.__mro__[1:])
+    above = next((parent.Config for parent in parents if getattr(parent, "Config", cls.Config) is not cls.Config), None)
+    return found - set(above.model_fields if above else ()) if "Config" in vars(cls) else set()
 
 
 def graded(groups: list[Group]) -> list[Group]:
