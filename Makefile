@@ -78,10 +78,10 @@ say-demo:
 	@echo "           the path of the report, in a new folder under runs/."
 
 say-test:
-	@echo "make test: style, types, floors, then the quick tests: about 7 minutes on two cores, once installed."
+	@echo "make test: style, types, floors, then the quick tests: about 8 minutes on two cores, once installed."
 
 say-test-all:
-	@echo "make test-all: the tests that take longer: about 35 minutes on two cores, once installed."
+	@echo "make test-all: the tests that take longer: about 40 minutes on two cores, once installed."
 
 say-test-scale:
 	@echo "make test-scale: one test for each way to scale, on the CPU: under 8 minutes on two cores, once installed."

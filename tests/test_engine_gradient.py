@@ -57,7 +57,14 @@ def test_gradient_in_float32_within_rounding():
     assert relative_difference(bench(1), bench(1 << 20)) <= 1e-6
 
 
-@pytest.mark.parametrize("section", ["grpo", "tests/seam_objectives.py:Couples", "tests/seam_objectives.py:Critic"])
+@pytest.mark.parametrize(
+    "section",
+    [
+        "grpo",
+        pytest.param("tests/seam_objectives.py:Couples", marks=pytest.mark.long),
+        pytest.param("tests/seam_objectives.py:Critic", marks=pytest.mark.long),
+    ],
+)
 def test_gradient_does_not_depend_on_ranks(section: str):
     alone = Bench(section)
     expected = alone.gradient(alone.step(GROUPS))

@@ -23,7 +23,7 @@ train(configure.validate(configure.read_file({config!r})), Path({out!r}))
 """
 
 
-@pytest.mark.parametrize("way", ["file", "stdin"])
+@pytest.mark.parametrize("way", ["file", pytest.param("stdin", marks=pytest.mark.long)])
 def test_a_program_without_a_guard_runs_once(way: str, tmp_path: Path) -> None:
     """Its verifier workers are processes of their own and never run the program again."""
     small = ("data.sources=[{name: maths}]", "eval.problems_per_level=1", "sampling.max_response=4")

@@ -57,6 +57,7 @@ def test_a_run_that_is_refused_says_so_in_its_log(tmp_path: Path, monkeypatch: p
     assert log.read_text().startswith("before\n") and "nonsense" in log.read_text()
 
 
+@pytest.mark.long
 def test_ctrl_c_lets_a_run_save_and_the_next_start_goes_on(tmp_path: Path) -> None:
     run, log = RunDir(tmp_path / "run"), tmp_path / "log"
     run.path.mkdir()

@@ -87,6 +87,7 @@ def test_without_a_hint_the_share_of_flaws_is_the_recipes_own():
     assert sum(flawed) / 400 == pytest.approx(FLAWED.flawed_frac, abs=0.1)
 
 
+@pytest.mark.long
 def test_only_training_problems_are_shown():
     held_out = {text_of(maths().problem(split, n).messages[0]) for split in ("test", "validation") for n in range(80)}
     rows = examples([maths()], CLEAN, seed=0)
