@@ -161,6 +161,24 @@ def await_(happened: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.02)
 
 
+def begun(out: str) -> "subprocess.Popen[str]":
+    """A comparison with its first run under way; begun again where it was refused because the last one's runs had not ended yet."""
+    said = ""
+    for _ in range(10):
+        process = subprocess.Popen(
+            ask(out), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "started" in line:
+                return process
+        assert process.wait() == 2 and "Wait until it has ended" in " ".join(said.split()), said
+        time.sleep(2)
+    raise AssertionError(said)
+
+
 def report(out: str) -> object:
     """What a report says, without durations, dates, the folder's name and where its runs were resumed."""
 
@@ -191,11 +209,7 @@ def test_a_comparison_killed_and_interrupted_goes_on_to_the_same_end() -> None:
 
     chance = random.Random(0)
     for number, stop in enumerate([*[signal.SIGKILL] * 5, signal.SIGINT]):
-        with subprocess.Popen(
-            ask("often-killed"), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stderr is not None
-            assert next((line for line in process.stderr if "started" in line), "")
+        with begun("often-killed") as process:
             if stop == signal.SIGKILL:
                 await_(lambda need=1 + number // 2: recorded("often-killed") >= need, 120)
                 time.sleep(chance.uniform(0, 1))
