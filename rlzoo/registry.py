@@ -204,9 +204,8 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
             f"Leave out objective.base, or choose one that is."
         )
     _refuse_collision(addition, base, parent)
-    own: Any = (
-        addition.Config
-    )  # where the base has no settings that the addition lacks, the addition's stand as they are
+    # Where the base has no settings that the addition lacks, the addition's stand as they are.
+    own: Any = addition.Config
     configs = (own,) if issubclass(own, base.Config) else (base.Config, own)
     config = type(
         f"{addition.__name__}Over{base.__name__}Config",

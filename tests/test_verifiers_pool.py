@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,7 @@ from rlzoo.data.procedural import code, logic, maths
 from rlzoo.registry import build_verifier
 from rlzoo.types import Problem
 from rlzoo.verifier import SandboxSettings, VerifierContext
+from rlzoo.verifiers import worker
 from rlzoo.verifiers.pool import VerifierPool, _Workers
 from rlzoo.verifiers.worker import Item
 from tests.support import offspring
@@ -155,6 +157,17 @@ def test_workers_lost_before_they_began_are_no_fault_of_the_items(
     assert [verdict.status for verdict in verdicts] == [status] * 2
     if status == "error":
         assert all("workers were lost 5 times before they began" in verdict.reason for verdict in verdicts)
+
+
+def test_what_a_stopped_pool_had_not_handed_out_is_given_back(item: Make) -> None:
+    """Its future would never be done, and whoever waits for it would wait for ever."""
+    with VerifierPool(workers=1, timeout_s=LIMIT_S) as pool:
+        workers, chunk = pool._processes, [item("good")]
+        future = workers.schedule(worker.judge, chunk)
+        workers._stop()
+        (fate,) = workers.outcomes(chunk, future)
+        assert isinstance(fate, BrokenProcessPool)
+        assert pool.judge(chunk)[0].correct
 
 
 def test_an_unknown_verifier_is_an_error(pool: VerifierPool, item: Make):
