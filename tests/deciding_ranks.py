@@ -6,8 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-import torch.distributed as dist
-
 from rlzoo.engine.ranks import join_ranks
 from rlzoo.errors import RunConflict
 
@@ -28,7 +26,7 @@ def main(folder: Path) -> None:
     except RunConflict as error:
         seen.append(str(error))
     (folder / f"seen-{ranks.rank}.json").write_text(json.dumps(seen), encoding="utf-8")
-    dist.barrier()
+    ranks.leave(together=False)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-
 from rlzoo.config import PassRateConfig
 from rlzoo.data.filters import Course, PassRate, ladder
 from rlzoo.data.mixing import Drawn, Mixer
@@ -70,7 +68,7 @@ def main() -> None:
     given = json.loads(Path(state[0]).read_text()) if state else None
     order, kept = walk_and_resume(ranks, file, int(steps), int(cut), given)
     (Path(folder) / f"rank-{ranks.rank}.json").write_text(json.dumps({"order": order, "state": kept}))
-    dist.barrier()
+    ranks.leave(together=False)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class Ending:
         if fault is not None:
             fault.__cause__ = error
         if self.ranks.first:
-            return fault or error
+            return self._after_the_first(fault or error)
         return self._after_the_first(RankLost(reason, told_here=False, exit_code=code))
 
     def _others(self, loss: Loss) -> BaseException:
@@ -83,9 +83,10 @@ class Ending:
     def _after_the_first(self, error: BaseException) -> BaseException:
         """The first rank's last words come before this one's end: launchers end all with the first that is gone."""
         roll = self.ranks.roll
-        if roll is not None and not self.ranks.first:
-            self.ranks.hang_up()
-            roll.ended.wait(TOGETHER_S)
+        if roll is not None:
+            self.ranks.hang_up()  # an interpreter that ends over open collectives may abort, and its exit code is then another
+            if not self.ranks.first:
+                roll.ended.wait(TOGETHER_S)
         return error
 
     def _in_words(self, loss: Loss) -> str:
