@@ -7,7 +7,7 @@ area, all lines as likely, then one of the mistakes that can be made on it. The 
 before any is tried, and the table after; with `--keep` both go to `benchmarks/mutants/`, beside what is committed. Those that change no outcome are struck by hand in `benchmarks/mutants/equivalent.txt`, a line each:
 the mistake's id, then the reason. Each of the others is tried against the quick tests that run its line, those that run
 little else first, within a minute: a failing test notices it, and so does its module if it no longer imports; no test, no failure
-and no end within the minute do not. At the end the tests that noticed something run once without any mistake: what one
+and no end within the minute do not. Where no quick test runs the line, tests/scale may (`benchmarks/mutant_scale.py`), and the table says so. At the end the tests that noticed something run once without any mistake: what one
 notices that fails then too is not counted. Ends with 1 where fewer than nine in ten are noticed.
 
 Which test runs which line is recorded once, with the tests as they are in the copy (`benchmarks/mutant_lines.py`), and kept
@@ -31,7 +31,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,6 +39,7 @@ from typing import Any, NoReturn
 import pytest
 
 from benchmarks.mutant_operators import AREAS, Mutant, mutants, watched
+from benchmarks.mutant_scale import ScaleTests
 
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = ROOT / "benchmarks" / "mutants"
@@ -170,19 +171,39 @@ def recorded_in(copy: Path, store: Path, patterns: Sequence[str]) -> Recorded:
     return {test: said for test, said in kept["tests"].items() if test.partition("::")[0] in files}
 
 
+@contextlib.contextmanager
+def applied(mutant: Mutant, copy: Path) -> Iterator[None]:
+    """The copy with the mistake in it; as before afterwards."""
+    file = copy / mutant.path
+    source = file.read_bytes()
+    file.write_bytes(mutant.applied(source))
+    try:
+        yield
+    finally:
+        file.write_bytes(source)
+
+
+def tried_at_scale(mutant: Mutant, copy: Path, scale: ScaleTests) -> Tried:
+    """What tests/scale say of a line that no quick test runs."""
+    tests = scale.of(mutant.path)
+    if not tests:
+        return Tried(mutant=mutant, outcome="untested")
+    began = time.monotonic()
+    with applied(mutant, copy):
+        by = scale.noticed(tests)
+    seconds = round(time.monotonic() - began, 1)
+    outcome = "late" if by is None else "noticed" if by else "survived"
+    return Tried(mutant=mutant, outcome=outcome, by=by or "", tests=len(tests), seconds=seconds)
+
+
 def tried(mutant: Mutant, copy: Path, recorded: Recorded, within_s: float = WITHIN_S) -> Tried:
     """The chosen tests with the mistake in the copy, which is as before afterwards."""
     chosen = tests_of(mutant, recorded, within_s)
     if not chosen:
         return Tried(mutant=mutant, outcome="untested")
-    file = copy / mutant.path
-    source = file.read_bytes()
-    file.write_bytes(mutant.applied(source))
     began = time.monotonic()
-    try:
+    with applied(mutant, copy):
         code, said = _run(["-x", "--tb=short", "-rfE", *QUICK, *chosen], copy)
-    finally:
-        file.write_bytes(source)
     seconds = round(time.monotonic() - began, 1)
     if code is None:
         return Tried(mutant=mutant, outcome="late", tests=len(chosen), seconds=seconds)
@@ -211,7 +232,7 @@ def _failed(said: str, tests: Sequence[str]) -> str:
 
 def held_alone(results: Sequence[Tried], copy: Path) -> list[Tried]:
     """The same, without what was noticed only by tests that fail without a mistake too."""
-    tests = sorted({one.by for one in results if one.outcome == "noticed" and "::" in one.by})
+    tests = sorted({one.by for one in results if one.outcome == "noticed" and "::" in one.by and not at_scale(one)})
     if not tests:
         return [*results]
     code, said = _run(["--tb=no", "-rfE", *QUICK, *tests], copy, LIMIT_S * len(tests))
@@ -223,6 +244,11 @@ def held_alone(results: Sequence[Tried], copy: Path) -> list[Tried]:
         replace(one, outcome="survived", by=f"{one.by} fails without it too") if one.by in broken else one
         for one in results
     ]
+
+
+def at_scale(one: Tried) -> bool:
+    """Whether tests/scale noticed it; those were seen to pass without it before."""
+    return one.by.startswith("tests/scale/")
 
 
 def table(results: Sequence[Tried]) -> str:
@@ -240,7 +266,9 @@ def table(results: Sequence[Tried]) -> str:
             where = f"{one.mutant.path}:{one.mutant.line}"
             change = f"`{' '.join(one.mutant.before.split())}` → `{one.mutant.after}`"
             lines.append(f"\n{one.outcome}: {one.mutant.id} {where} {one.mutant.operator}: {change} {one.by}".rstrip())
-    return "\n".join([*lines, "", f"noticed: {share(results):.0%} of {sum(r.outcome != 'struck' for r in results)}"])
+    scale = sum(one.outcome == "noticed" and at_scale(one) for one in results)
+    said = f"noticed: {share(results):.0%} of {sum(r.outcome != 'struck' for r in results)}"
+    return "\n".join([*lines, "", f"{said}, {scale} of them by tests/scale"])
 
 
 def share(results: Sequence[Tried]) -> float:
@@ -345,6 +373,9 @@ def main() -> int:
     )
     parser.add_argument("--resume", action="store_true", help="try again only what an earlier run did not see noticed")
     parser.add_argument("--tests", nargs="+", default=["test_*"], help="names of test files, with *; all by default")
+    parser.add_argument(
+        "--scale-python", type=Path, default=ROOT / ".venv-scale/bin/python", help="of the environment of tests/scale"
+    )
     parser.add_argument("--work", type=Path, default=WORK, help="where the copy and the recorded lines lie")
     args = parser.parse_args()
     picked = [] if args.record else drawn(mutants(ROOT), args.seed, args.count)
@@ -368,6 +399,7 @@ def campaign(args: argparse.Namespace, picked: Sequence[Mutant], copy: Path) -> 
     if args.record:
         return 0
     load_libraries()
+    scale = ScaleTests(args.scale_python, copy)
     reasons, results = struck(LISTS / "equivalent.txt"), []
     kept = args.work / f"noticed-{args.seed}.jsonl"
     before = noticed_before(kept, picked) if args.resume else {}
@@ -388,6 +420,12 @@ def campaign(args: argparse.Namespace, picked: Sequence[Mutant], copy: Path) -> 
             flush=True,
         )
     results = held_alone(results, copy)
+    for at, result in enumerate(results):
+        if result.outcome == "untested" and scale.of(result.mutant.path):
+            results[at] = last = tried_at_scale(result.mutant, copy, scale)
+            print(
+                f"    {last.outcome:<9} {last.seconds:>5.1f} s  {last.mutant.id} in tests/scale  {last.by}", flush=True
+            )
     told = table(results)
     (_lists(args) / f"seed-{args.seed}.md").write_text(told + "\n", encoding="utf-8")
     print(told)

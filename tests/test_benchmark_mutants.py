@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -194,7 +195,7 @@ def test_the_share_leaves_out_what_was_struck(tmp_path: Path) -> None:
     assert campaign.share(results) == 8 / 11
     text = campaign.table(results)
     assert "| engine | 8 | 1 | 1 | 1 | 9 |" in text
-    assert text.endswith("noticed: 73% of 11")
+    assert text.endswith("noticed: 73% of 11, 0 of them by tests/scale")
     (tmp_path / "equivalent.txt").write_text("# why\n\n0123abcd it is a message\n")
     assert campaign.struck(tmp_path / "equivalent.txt") == {"0123abcd": "it is a message"}
     assert campaign.struck(tmp_path / "none.txt") == {}
@@ -260,3 +261,39 @@ def test_what_was_noticed_before_need_not_be_tried_again(tmp_path: Path) -> None
     assert campaign.noticed_before(tmp_path / "noticed.jsonl", [one, other]) == {one.id: noticed}
     assert campaign.noticed_before(tmp_path / "noticed.jsonl", [other]) == {}
     assert campaign.noticed_before(tmp_path / "none.jsonl", [one]) == {}
+
+
+@pytest.mark.long
+def test_a_line_that_only_tests_scale_runs_is_tried_there(tmp_path: Path) -> None:
+    folder = tmp_path / "tests/scale"
+    folder.mkdir(parents=True)
+    (tmp_path / "rlzoo/engine/sampling").mkdir(parents=True)
+    module = tmp_path / "rlzoo/engine/sampling/vllm.py"
+    module.write_text("LIMIT = 2\n", encoding="utf-8")
+    scale = benchmark("mutant_scale")
+    mark = "import pytest\npytestmark = pytest.mark.scale\n"
+    looks = f"from pathlib import Path\ndef test_limit():\n    assert '2' in Path({str(module)!r}).read_text()\n"
+    for names in scale.TESTS.values():
+        for name in names:
+            (folder / name).write_text(mark + (looks if name == "test_vllm.py" else "def test_idle(): pass\n"))
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nmarkers =\n    scale: x\n    long: x\n    gpu: x\n", encoding="utf-8"
+    )
+    one = next(m for m in operators.of_source(b"LIMIT = 2\n", "rlzoo/engine/sampling/vllm.py", "engine"))
+    tests = scale.ScaleTests(Path(sys.executable), tmp_path)
+    last = campaign.tried_at_scale(one, tmp_path, tests)
+    assert (last.outcome, last.by) == ("noticed", "tests/scale/test_vllm.py::test_limit")
+    assert module.read_text(encoding="utf-8") == "LIMIT = 2\n"
+    assert "100% of 1, 1 of them by tests/scale" in campaign.table([last])
+    elsewhere = replace(one, path="rlzoo/engine/trainer.py")
+    assert campaign.tried_at_scale(elsewhere, tmp_path, tests).outcome == "untested"
+    assert campaign.tried_at_scale(one, tmp_path, scale.ScaleTests(tmp_path / "none", tmp_path)).outcome == "untested"
+    module.write_text("LIMIT = 3\n", encoding="utf-8")  # tests that fail by themselves notice nothing
+    broken = scale.ScaleTests(Path(sys.executable), tmp_path)
+    assert campaign.tried_at_scale(one, tmp_path, broken).outcome == "untested"
+
+
+def test_every_module_that_tests_scale_are_tried_for_is_there() -> None:
+    scale = benchmark("mutant_scale")
+    assert all((ROOT / module).exists() for module in scale.TESTS)
+    assert all((ROOT / "tests/scale" / name).exists() for names in scale.TESTS.values() for name in names)
