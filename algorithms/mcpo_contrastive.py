@@ -15,7 +15,7 @@ from torch import Tensor
 from rlzoo import functional as F
 from rlzoo.algorithms.contrast import CLIPO, EmbedSettings, HeadSettings, make_head, over_anchors, with_bonus
 from rlzoo.algorithms.grpo import Grpo, GrpoConfig
-from rlzoo.objective import setting
+from rlzoo.objective import Objective, ObjectiveConfig, setting
 from rlzoo.settings import Settings
 from rlzoo.types import Credit, Head, InBatchTerm, Needs, Pooling, Representations, RolloutBatch
 
@@ -43,7 +43,7 @@ class IntraSettings(Settings):
     """Among which correct rollouts: those of the anchor's domain, or of its prompt."""
 
 
-class McpoContrastiveConfig(GrpoConfig):
+class ContrastiveConfig(ObjectiveConfig):
     mode: Literal["loss", "reward", "both"] = setting(
         "loss", source="the abstract speaks of representations that the model learns", tag="INFERRED"
     )
@@ -72,30 +72,14 @@ class McpoContrastiveConfig(GrpoConfig):
     """Embeddings of earlier correct rollouts kept as candidates; needed if a step holds one domain. 0 = none."""
 
 
-C = TypeVar("C", bound=McpoContrastiveConfig, covariant=True)
+C = TypeVar("C", bound=ContrastiveConfig, covariant=True)
 
 
-class McpoContrastive(Grpo[C], Generic[C]):
-    """L = L_base + lambda_cross · mean l(i, T(i)) + lambda_intra · mean l(i, I(i));  l(i, P) = mean over p in P of
-    -log e^{s_ip/tau} / (e^{s_ip/tau} + sum over negatives e^{s_in/tau}),  s = cosine of head(mean hidden state).
+class Contrastive(Objective[C], Generic[C]):
+    """The terms alone, over whatever base."""
 
-    arXiv:2605.25443; the shape is EXACT-2, its details INFERRED or OURS.
-
-    Sets: anchors i are the update's correct rollouts; T(i) the `transfer.k` most similar correct rollouts of other domains; I(i)
-    the other correct rollouts of its domain; negatives the update's incorrect ones. Unjudged rollouts are in none of them.
-
-    Normaliser: each term is a mean over its own anchors, those with a positive and a negative; without any it is 0.
-
-    Modes: `loss` is the formula above. `reward` is CLIPO's: R'_i = R_i + max(-reward_lambda · (l(i, T(i)) + l(i, I(i))), -floor)
-    for correct i, before group normalisation, and only the head learns from l. `both` does both.
-
-    Differs: the paper publishes no formula, temperature, weights or head, so this is our reading, and every choice is a setting.
-    """
-
-    name = "mcpo-contrastive"
-    Config = McpoContrastiveConfig
+    Config = ContrastiveConfig
     addition = True
-    metrics = {"contrastive/bonus": ("0-1", "mean reward bonus of correct rollouts, never positive; not in mode loss")}
 
     def __init__(self, config: C) -> None:
         super().__init__(config)
@@ -167,3 +151,30 @@ class McpoContrastive(Grpo[C], Generic[C]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.bank_embeddings, self.bank_domains = state["bank"]
         super().load_state_dict({name: value for name, value in state.items() if name != "bank"})
+
+
+class McpoContrastiveConfig(ContrastiveConfig, GrpoConfig):
+    pass
+
+
+class McpoContrastive(Contrastive[McpoContrastiveConfig], Grpo[McpoContrastiveConfig]):
+    """L = L_base + lambda_cross · mean l(i, T(i)) + lambda_intra · mean l(i, I(i));  l(i, P) = mean over p in P of
+    -log e^{s_ip/tau} / (e^{s_ip/tau} + sum over negatives e^{s_in/tau}),  s = cosine of head(mean hidden state).
+
+    arXiv:2605.25443; the shape is EXACT-2, its details INFERRED or OURS.
+
+    Sets: anchors i are the update's correct rollouts; T(i) the `transfer.k` most similar correct rollouts of other domains; I(i)
+    the other correct rollouts of its domain; negatives the update's incorrect ones. Unjudged rollouts are in none of them.
+
+    Normaliser: each term is a mean over its own anchors, those with a positive and a negative; without any it is 0.
+
+    Modes: `loss` is the formula above. `reward` is CLIPO's: R'_i = R_i + max(-reward_lambda · (l(i, T(i)) + l(i, I(i))), -floor)
+    for correct i, before group normalisation, and only the head learns from l. `both` does both.
+
+    Differs: the paper publishes no formula, temperature, weights or head, so this is our reading, and every choice is a setting.
+    """
+
+    name = "mcpo-contrastive"
+    Config = McpoContrastiveConfig
+    addition = True
+    metrics = {"contrastive/bonus": ("0-1", "mean reward bonus of correct rollouts, never positive; not in mode loss")}

@@ -55,7 +55,7 @@ def about(section: Mapping[str, Any]) -> dict[str, Any]:
     objective = registry.build_objective(config)
     formula, notes = docstring(cls)
     parents: list[Any] = list(cls.__mro__[1:])
-    below = next((c for c in parents if getattr(c, "Config", None) not in (None, cls.Config)), None)
+    below = next((c for c in parents if getattr(c, "name", None) and c.Config is not cls.Config), None)
     inherited = {entry["path"]: entry for entry in described.describe(below.Config)} if below else {}
     entries = [entry for entry in described.describe(cls.Config) if entry["path"] not in ("name", "base")]
     values = _values(config.model_dump(mode="json"))

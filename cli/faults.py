@@ -11,7 +11,7 @@ from rlzoo.errors import ObjectiveFault, RlzooError
 
 
 @contextmanager
-def named(name: str, base: str | None = None) -> Iterator[None]:
+def named(name: str, base: str | tuple[str, ...] | None = None) -> Iterator[None]:
     """Whatever the objective raises becomes an ObjectiveFault that says where to look; all else passes."""
     try:
         yield
@@ -30,7 +30,7 @@ def named(name: str, base: str | None = None) -> Iterator[None]:
         ) from error
 
 
-def _at_fault(name: str, base: str | None, error: BaseException) -> str:
+def _at_fault(name: str, base: str | tuple[str, ...] | None, error: BaseException) -> str:
     """file:line of the objective's code that an error leads to; empty for one that never passed through a user's objective."""
     import rlzoo
     from rlzoo import registry

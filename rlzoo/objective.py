@@ -59,7 +59,10 @@ class Objective(ABC, Generic[C]):
     name: ClassVar[str]
     Config: ClassVar[type[ObjectiveConfig]]
     addition: ClassVar[bool] = False
-    """True if the class adds to its parent through `super()` only, so that it works over any subclass of that parent."""
+    """True if the class adds to its parent through `super()` only, so that it works over any subclass of that parent.
+
+    One whose first base is such a class with a `Config` and without a `name`, a part of its own, works over any objective.
+    """
     metrics: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Metrics of the objective's own: name to unit and meaning."""
     exemptions: ClassVar[Mapping[str, str]] = {}

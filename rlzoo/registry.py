@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -159,10 +159,13 @@ samplers: Registry[Any] = Registry("rlzoo.samplers", "sampler")
 curricula: Registry[Callable[..., bool]] = Registry("rlzoo.curricula", "curriculum")
 
 
-def objective_class(name: str, base: str | None = None) -> type[Objective[Any]]:
-    """The class behind a name; over another base if one is given and the objective is an addition."""
-    found = _objective(name)
-    return found if base is None else compose(found, _objective(base))
+def objective_class(name: str, base: str | Sequence[str] | None = None) -> type[Objective[Any]]:
+    """The class behind a name; over another base if one is given and the objective is an addition. Of several bases each adds to the next."""
+    bases: Sequence[Any] = [] if base is None else base if isinstance(base, (list, tuple)) else [base]
+    *additions, found = [_objective(each) for each in (name, *bases)]
+    for addition in reversed(additions):
+        found = compose(addition, found)
+    return found
 
 
 def _objective(name: str) -> type[Objective[Any]]:
@@ -185,6 +188,10 @@ def _objective(name: str) -> type[Objective[Any]]:
     return found
 
 
+ALIEN = {"settings": "what shapes rewards does nothing over a base that learns from none"}
+"""Exemption of an addition over an objective that is no relative of its parent."""
+
+
 @cache
 def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[Objective[Any]]:
     """One class out of an addition and a base: methods cooperate through `super()`, settings of both stand flat.
@@ -198,14 +205,17 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
         )
     parents: list[Any] = list(addition.__mro__[1:])
     parent = next(cls for cls in parents if getattr(cls, "name", None) and not cls.addition)
+    part: Any = addition
     if not issubclass(base, parent):
+        part = next((cls for cls in addition.__bases__ if getattr(cls, "addition", False)), None)
+    if part is None:
         raise UnknownName(
             f"objective {addition.name!r} adds to objectives made from {parent.name!r}, and {base.name!r} is none of them. "
             f"Leave out objective.base, or choose one that is."
         )
-    _refuse_collision(addition, base, parent)
+    _refuse_collision(addition, part, base, parent)
     # Where the base has no settings that the addition lacks, the addition's stand as they are.
-    own: Any = addition.Config
+    own = part.Config
     configs = (own,) if issubclass(own, base.Config) else (base.Config, own)
     config = type(
         f"{addition.__name__}Over{base.__name__}Config",
@@ -214,33 +224,47 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
     )
     return type(
         f"{addition.__name__}Over{base.__name__}",
-        (addition, base),
+        (part, base),
         {
             "__module__": addition.__module__,
             "__doc__": addition.__doc__,
+            "name": addition.name,
+            "addition": True,
             "Config": config,
             "metrics": {**base.metrics, **addition.metrics},
-            "exemptions": {**base.exemptions, **addition.exemptions},
+            "exemptions": {**base.exemptions, **addition.exemptions, **(ALIEN if part is not addition else {})},
         },
     )
 
 
-def _refuse_collision(addition: type[Objective[Any]], base: type[Objective[Any]], parent: type[Objective[Any]]) -> None:
-    """Refuse two additions that mean unlike things by one name: a method or a setting of one would answer for the other's."""
-    bases: list[Any] = list(base.__mro__)
-    for other in bases:
-        if not getattr(other, "addition", False) or "Config" not in vars(other):
+def _refuse_collision(
+    addition: type[Objective[Any]], part: type[Objective[Any]], base: type[Objective[Any]], parent: type[Objective[Any]]
+) -> None:
+    """Refuse two that mean unlike things by one name: a method or a setting of one would answer for the other's.
+
+    `part` is what of the addition goes over the base: the whole where the base is a relative of its parent.
+    """
+    from rlzoo.objective import Objective
+    from rlzoo.settings import ObjectiveConfig
+
+    relative = issubclass(base, parent)
+    shared: Any = parent if relative else Objective
+    told, known = (
+        set(Objective.__annotations__),
+        parent.Config.model_fields if relative else ObjectiveConfig.model_fields,
+    )
+    others: list[Any] = list(base.__mro__)
+    for other in others:
+        if "Config" not in vars(other) or (relative and not getattr(other, "addition", False)):
             continue
-        methods = {name for name in vars(addition) if name in vars(other) and not hasattr(parent, name)}
-        fields = (
-            addition.Config.model_fields.keys() & other.Config.model_fields.keys() - parent.Config.model_fields.keys()
-        )
+        methods = {name for name in vars(part).keys() & vars(other).keys() - told if not hasattr(shared, name)}
+        fields = part.Config.model_fields.keys() & other.Config.model_fields.keys() - known.keys()
         clashing = sorted(name for name in methods | fields if not name.startswith("_"))
-        if addition is other or clashing:
-            told = ", ".join(repr(name) for name in clashing[:4]) or "everything"
+        if part is other or clashing:
+            both = ", ".join(repr(name) for name in clashing[:4]) or "everything"
             raise UnknownName(
-                f"objective {addition.name!r} cannot add to {base.name!r}: both have {told} and mean their own by it. "
-                "Choose a base that is no such addition."
+                f"objective {addition.name!r} cannot add to {base.name!r}: both have {both} and mean their own by it. "
+                "Choose a base that has none of these."
             )
 
 

@@ -19,8 +19,8 @@ class ObjectiveConfig(Settings):
 
     name: str
     """Registered name, or `module.path:Class`."""
-    base: str | None = None
-    """For objectives that add to another: which one they add to. None is the one of their paper."""
+    base: str | tuple[str, ...] | None = None
+    """For objectives that add to another: which one they add to. None is the one of their paper. Of several, `[mcpo-mastery, dapo]`, each adds to the next."""
     unused: ClassVar[Mapping[str, str]] = {}
     """Settings taken over from a parent that decide nothing here, each with the reason: not listed, and refused if set."""
 

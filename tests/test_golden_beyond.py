@@ -470,6 +470,43 @@ def test_the_base_of_all_may_be_named(addition: str):
     assert named.config.model_dump(exclude={"base"}) == plain.config.model_dump(exclude={"base"})
 
 
+def test_of_several_bases_each_adds_to_the_next():
+    """Mastery's factor on DAPO's advantages first, CEPO's weights on what comes of it."""
+    chain = registry.objective_class("cepo", ["mcpo-mastery", "dapo"])
+    assert issubclass(chain, registry.objective_class("mcpo-mastery", "dapo"))
+    assert registry.objective_class("cepo", ["dapo"]) is registry.objective_class("cepo", "dapo")
+    assert registry.objective_class("cepo", []) is registry.objective_class("cepo")
+    config = build(name="cepo", base=("mcpo-mastery", "dapo")).config
+    assert (config.clip_high, config.reduction) == (0.28, "token")
+    assert {"evidence_clip", "hkl", "overlong"} <= set(config.model_dump())
+    with pytest.raises(UnknownName, match="'dapo' stands on its own and takes no base"):
+        registry.objective_class("cepo", ["dapo", "mcpo-mastery"])
+    with pytest.raises(UnknownName, match="3 names no objective"):
+        registry.objective_class("cepo", ["dapo", 3])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(("base", "own"), [("dpo", "preference"), ("ppo", "")])
+def test_contrastive_terms_stand_beside_those_of_any_base(base: str, own: str):
+    over = registry.objective_class("mcpo-contrastive", base)
+    assert over.name == "mcpo-contrastive" and "contrastive/bonus" in over.metrics
+    objective = build(name="mcpo-contrastive", base=base)
+    alone, needs = build(name=base), objective.needs(1)
+    assert needs.embeddings is not None and needs.sequence_logps == alone.needs(1).sequence_logps
+    assert set(objective.heads(8)) == {"contrast", *alone.heads(8)}
+    with pytest.raises(UnknownName, match=f"adds to objectives made from 'grpo', and {base!r} is none of them"):
+        registry.objective_class("cepo", base)
+    modules = {name: head.module.double() for name, head in objective.heads(8).items()}
+    batch = batch_of([1, 1, 1, 1], [1, 0, 1, 0], groups=[0, 0, 1, 1])
+    batch = replace(batch, domain_ids_B=torch.tensor([0, 0, 1, 1]), signals={"reference": torch.zeros(4, 1, dtype=D)})
+    reps = Representations(
+        embeddings_NH=torch.eye(4, 8, dtype=D), sequence_logps_N=torch.zeros(4, dtype=D), heads=modules
+    )
+    terms = objective.in_batch_losses(reps, batch)
+    assert set(terms) == {"cross", "intra", own} - {""}
+    if own:
+        assert float(terms[own].loss) == pytest.approx(math.log(2))
+
+
 @pytest.mark.parametrize("name", ["max-rl", "bnpo"])
 def test_kl_in_the_reward_is_refused_where_the_reward_must_stay_a_rate(name: str):
     build(name=name, kl_coef=0.1, kl_form="k1")

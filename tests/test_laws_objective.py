@@ -59,6 +59,15 @@ SECTIONS: list[dict[str, Any]] = [
     {"name": str(Path(__file__).with_name("user_ppo.py:Ppo"))},
 ]
 
+MIXTURES: list[dict[str, Any]] = [
+    {"name": "cepo", "base": ["mcpo-mastery", "dapo"], "dynamic_sampling": False},
+    {"name": "mcpo-mastery", "base": ["cepo", "dapo"], "dynamic_sampling": False},
+    {"name": "mcpo-contrastive", "base": "ppo"},
+    {"name": "mcpo-contrastive", "base": "dpo"},
+    {"name": "mcpo-contrastive", "base": "ppo", "mode": "both", "memory_bank": 16},
+]
+"""Mixtures that nobody ships, beside those with one base above."""
+
 EXEMPTIONS: dict[str, set[str]] = {
     **{name: set() for name in ("cepo", "clipo", "grpo", "mcpo-contrastive", "mcpo-mastery", "rlcsd")},
     **{name: set() for name in ("bnpo", "dr-grpo", "gmpo", "max-rl", "rloo", "sapo")},
@@ -99,6 +108,12 @@ def test_soft_transfer_has_another_slope() -> None:
 @pytest.mark.parametrize("section", [s for s in SECTIONS if len(s) == 1 or "base" in s], ids=str)
 def test_shipped_objectives_keep_the_slow_laws(section: dict[str, Any]) -> None:
     assert broken(section, SLOW) == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("section", MIXTURES, ids=str)
+def test_mixtures_by_config_alone_keep_every_law(section: dict[str, Any]) -> None:
+    assert broken(section, [*contract.LAWS]) == {}
 
 
 def test_exemptions_are_exactly_these() -> None:

@@ -148,8 +148,9 @@ def bandit_loss(objective: Objective[Any], logits: Tensor, choice: Sequence[int]
         divergences={d.signal: zeros for d in asked.divergences},
     )
     loss = step_loss(objective, micro, update_weights(credit, batch)).total
-    if asked.sequence_logps and asked.embeddings is None:  # a response of one token is its own sum
-        reps = Representations(embeddings_NH=None, sequence_logps_N=logps_BT.sum(1))
+    if asked.sequence_logps:  # a response of one token is its own sum; embeddings are all alike, and tell nothing
+        modules = {name: head.module.double() for name, head in objective.heads(4).items() if head.kind == "rollout"}
+        reps = Representations(embeddings_NH=batch.embeddings_BH, sequence_logps_N=logps_BT.sum(1), heads=modules)
         for term in objective.in_batch_losses(reps, batch).values():
             loss = loss + term.coef * term.loss
     return loss
