@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rlzoo import functional, registry, returns, surrogates
 from rlzoo.engine.budget import Spent
+from rlzoo.engine.learning.batch import draw_minibatches
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.others import check_others
 from rlzoo.engine.step import Costs
@@ -141,8 +142,15 @@ def test_the_reference_reads_prompts_with_a_pair_and_no_others():
     have = set(ids[right].tolist()) & set(ids[wrong].tolist())
     assert have and not have & {0, 1}
     assert paired_B.tolist() == [int(g) in have and bool(v) for g, v in zip(ids, step.batch.valid_B, strict=True)]
+    lengths_B = torch.tensor(step.sequences.lengths)
+    scored = int(lengths_B.sum() + lengths_B[paired_B].sum())
+    assert step.costs.extra_tokens == scored
     metrics = bench.learner.learn(step, 0.0)
     assert metrics["anchors/preference"] > 0 and 0 < metrics["rows/trained"] < 1
+    _, later_N = draw_minibatches(step.batch, 2, bench.config.seed)
+    assert step.costs.extra_tokens == scored + int(lengths_B[later_N].sum()), (
+        "the first update's rows are known by then"
+    )
 
 
 @pytest.mark.parametrize("name", ["dpo", "ipo"])

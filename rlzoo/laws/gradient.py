@@ -70,7 +70,8 @@ def order(subject: Subject) -> None:
     step = bench.step(subject.groups)
     shuffle = torch.randperm(len(step.sequences), generator=torch.Generator().manual_seed(1))
     contexts = {name: [prompts[i] for i in shuffle.tolist()] for name, prompts in step.contexts.items()}
-    moved = replace(step, sequences=step.sequences.take(shuffle.tolist()), contexts=contexts)
+    start = None if step.old_logps_BT is None else step.old_logps_BT[shuffle]
+    moved = replace(step, sequences=step.sequences.take(shuffle.tolist()), contexts=contexts, old_logps_BT=start)
     moved = with_credit(bench, moved, step.batch.rows(shuffle))
     agree(
         moved.credit.advantages_BT, step.credit.advantages_BT[shuffle], "advantages of permuted rows", "assign_credit"

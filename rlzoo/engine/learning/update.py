@@ -30,6 +30,8 @@ class Update:
     """Reduction weights by term, [N, T]."""
     old_logps_NT: Tensor | None
     """None: the weights are still those of the step's start, so the update's own forward gives them."""
+    start_logps_NT: Tensor | None = None
+    """By the weights of the step's start, where a pass has told them: what an own forward of the step's first update would give."""
     embedding_grads_NH: Tensor | None = None
     """Gradient of the in-batch losses by embedding."""
     sequence_logp_grads_N: Tensor | None = None
@@ -62,6 +64,7 @@ def build_update(step: Step, index_N: Tensor, old_logps_BT: Tensor | None) -> Up
         sequences=step.sequences.take(where),
         weights=update_weights(credit, batch),
         old_logps_NT=None if old_logps_BT is None else old_logps_BT[index_N],
+        start_logps_NT=None if step.old_logps_BT is None else step.old_logps_BT[index_N],
         prompts={name: [prompts[i] for i in where] for name, prompts in step.contexts.items()},
     )
 
