@@ -38,6 +38,11 @@ GLOSSARY: tuple[Metric, ...] = (
         "groups/mixed", "0-1", "share of prompts whose rollouts earned different rewards: where a group baseline learns"
     ),
     Metric("mixed/<domain>", "0-1", "the same, by domain"),
+    Metric(
+        "learned/<domain>",
+        "0-1",
+        "share of the domain's judged rollouts that a policy term or a loss over rows that see each other acted on",
+    ),
     Metric("groups/mastered", "0-1", "share of prompts all of whose judged rollouts are correct"),
     Metric("groups/all_wrong", "0-1", "share of prompts none of whose judged rollouts is correct"),
     Metric("groups/dropped", "prompts", "prompts that the objective did not keep"),

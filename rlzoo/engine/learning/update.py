@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -45,9 +45,19 @@ class Update:
 
     def active(self) -> Tensor:
         """Rows that can change the gradient. [N] bool"""
+        return self._acted_on(self.credit.terms)
+
+    def learning(self) -> Tensor:
+        """Rows from which something is learned: those that a policy term or an in-batch loss acts on; all active ones of an objective
+        without a policy term. What only holds the policy where it is, such as a KL term beside one, does not count. [N] bool"""
+        policy = [name for name, term in self.credit.terms.items() if term.corrected]
+        return self._acted_on(policy or self.credit.terms)
+
+    def _acted_on(self, terms: Iterable[str]) -> Tensor:
+        """Rows that one of these terms, or an in-batch loss, weighs. [N] bool"""
         acting_N = torch.zeros_like(self.batch.judged_B)
-        for name, term in self.credit.terms.items():
-            acting_N |= (self.weights[name] * term.loss_weight_BT != 0).any(1)
+        for name in terms:
+            acting_N |= (self.weights[name] * self.credit.terms[name].loss_weight_BT != 0).any(1)
         if self.embedding_grads_NH is not None:
             acting_N |= (self.embedding_grads_NH != 0).any(1)
         if self.sequence_logp_grads_N is not None:
