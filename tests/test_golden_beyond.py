@@ -191,6 +191,15 @@ def test_gae_on_three_tokens():
     close(discounted[0, :3], [-0.3625, 0.15, 0.6])
 
 
+def test_a_steps_targets_are_made_once_whatever_the_micro_batches(monkeypatch: pytest.MonkeyPatch):
+    """GAE runs over a step twice: for the policy's advantages and for what the critic is to predict."""
+    calls, gae = [], returns.gae
+    monkeypatch.setattr(returns, "gae", lambda *given: (calls.append(1), gae(*given))[1])
+    bench = Bench("ppo", learner={"tokens_per_microbatch": 1})
+    bench.learner.learn(bench.step(GROUPS), 0.0)
+    assert len(calls) == 2
+
+
 def test_ends_of_lambda():
     """0: the next value's surprise alone. 1: the reward less the value."""
     close(build(name="ppo", lam=0.0, whiten=False).assign_credit(critic_batch()).advantages_BT[0, :3], [-0.3, 0.2, 0.6])
