@@ -118,7 +118,7 @@ class Trainer:
         clock.start()
         step, prescored = parts.collector.collect(number)
         with clock.timed("score"):
-            step = parts.scorer.score(step, prescored)
+            step = parts.learner.dealt(parts.scorer.score(step, prescored))
         with clock.timed("update"):
             step = replace(step, credit=checked_credit(parts.objective, step.batch))
             parts.recorder.warn_once(step.credit.warnings)

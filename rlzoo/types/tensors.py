@@ -74,6 +74,8 @@ class RolloutBatch:
     domains: tuple[str, ...] = ("",)
     max_response: int
     """The run's limit on response tokens: the constant of `reduction="constant"`."""
+    update_ids_B: Tensor | None = None
+    """int64; which of the step's updates the row is for; None: all are for one."""
     step: int = 1
     """Rollout steps are counted from 1."""
     total_steps: int = 1

@@ -63,6 +63,14 @@ class Learner:
         metrics = summary(totals, len(step.sequences)) | self._entropy(step, totals) | _by_domain(step.batch, learned_B)
         return {**nothing, **metrics, "learner/lr": lr, "learner/updates": float(self.updates)}
 
+    def dealt(self, step: Step) -> Step:
+        """The step with the update that each of its rows is for: some credit compares the tokens of an update."""
+        ids_B = torch.zeros_like(step.batch.group_ids_B)
+        parts = draw_minibatches(step.batch, self.config.learner.updates_per_step, self.config.seed)
+        for number, index_N in enumerate(parts):
+            ids_B[index_N] = number
+        return replace(step, batch=replace(step.batch, update_ids_B=ids_B))
+
     def measured(self, step: Step) -> Step:
         """The step with the entropy of judged rows that no pass of this arm's own will read at its start.
 
