@@ -115,14 +115,15 @@ class Rlcsd(Grpo[C], Generic[C]):
             self.config.eta * held_BT * L_B1 / M_B1.clamp(min=1),
             before_BT * L_B1 / (L_B1 - M_B1).clamp(min=1),
         )
-        policy = credit.terms["policy"]
-        acts_BT = torch.where((before_BT == 0) & (after_BT != 0), 1.0, policy.loss_weight_BT)  # A = 0, but moved
+        policy = replace(
+            credit.terms["policy"], loss_weight_BT=self.acting(batch, after_BT)
+        )  # also where A = 0 has moved
         rows = read_BT.any(1).sum() / batch.valid_B.sum().clamp(min=1)
         told = {"contrast/rows": float(rows), "contrast/moved": float(moved_BT.sum() / read_BT.sum().clamp(min=1))}
         return replace(
             credit,
             advantages_BT=after_BT,
-            terms={**credit.terms, "policy": replace(policy, loss_weight_BT=acts_BT)},
+            terms={**credit.terms, "policy": policy},
             metrics={**credit.metrics, **told},
             evidence_BT=shift_BT,
         )
