@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlzoo.engine.model.loading import load_policy, open_other
 from rlzoo.engine.model import suitability
+from rlzoo.engine.model.loading import load_policy, open_other
 from rlzoo.engine.model.passes import microbatches
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.sequences import Sequences, pack
