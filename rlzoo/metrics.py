@@ -50,9 +50,14 @@ GLOSSARY: tuple[Metric, ...] = (
     Metric("length/max", "tokens", "longest response of the step"),
     Metric("length/truncated", "0-1", "share of responses cut at sampling.max_response"),
     Metric(
+        "crowded/<signal>",
+        "0-1",
+        "share of rollouts without the signal because its context is too long for the model; they go without it",
+    ),
+    Metric(
         "policy/entropy",
         "nats",
-        "mean entropy of the policy at the step's start, over response tokens of all judged rollouts, trained or not",
+        "mean entropy of the policy at the step's start, over response tokens of all judged rollouts of the prompts kept, trained or not",
     ),
     Metric(
         "trained/kl_old",
