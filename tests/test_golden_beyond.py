@@ -487,6 +487,17 @@ def test_the_base_of_all_may_be_named(addition: str):
     assert named.config.model_dump(exclude={"base"}) == plain.config.model_dump(exclude={"base"})
 
 
+def test_a_default_is_of_whoever_declares_it_and_of_the_base_where_both_do():
+    over = build(name="rlcsd", base="dapo").config
+    assert (over.std_ddof, over.clip_high, over.reduction) == (0, 0.28, "token")
+    assert build(name="rlcsd", base="dapo", std_ddof=1).config.std_ddof == 1
+    with pytest.raises(ValueError, match="std_ddof"):
+        build(name="rlcsd", base="dapo", std_ddof=2)  # its limits come with it
+    assert build(name="mcpo-mastery", base="gspo").config.clip_high == 4e-4
+    means = {base: build(name="cepo", base=base).config.reduction for base in ("rloo", "gspo", "gmpo", "sapo", "luspo")}
+    assert means == {"rloo": "token", "gspo": "rollout", "gmpo": "rollout", "sapo": "rollout", "luspo": "rollout"}
+
+
 @pytest.mark.parametrize("name", ["max-rl", "bnpo"])
 def test_kl_in_the_reward_is_refused_where_the_reward_must_stay_a_rate(name: str):
     build(name=name, kl_coef=0.1, kl_form="k1")
