@@ -96,7 +96,7 @@ class Learner:
         return read_B
 
     def _entropy(self, step: Step, totals: Sequence[Totals]) -> dict[str, float]:
-        """Mean entropy at the step's start over tokens of all judged rollouts; nothing where there is none."""
+        """Mean entropy at the step's start over tokens of all judged rollouts of the prompts kept; nothing where there is none."""
         assert step.entropy_BT is not None
         told_K = step.entropy_BT[step.batch.loss_mask_BT].double()
         total, tokens = float(told_K.nansum()), float((~told_K.isnan()).sum())
