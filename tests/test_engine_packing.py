@@ -162,7 +162,7 @@ def test_rows_that_would_see_each_other_are_refused() -> None:
 
 def test_a_teacher_that_cannot_be_packed_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suitability, "packing_gap", lambda policy: 1.0)
-    with pytest.raises(UnfitModel, match="'tiny-clean' is .* rows laid end to end see each other"):
+    with pytest.raises(UnfitModel, match=r"'tiny-clean' is .* rows laid end to end see each other"):
         open_other(small_config("learner.packing=true"), "tiny-clean", Ranks())
 
 
