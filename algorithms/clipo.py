@@ -120,6 +120,9 @@ class Clipo(Grpo[C], Generic[C]):
                 losses_N = losses_N + positives.sum(1).clamp(min=1).log()
         return torch.where(has_N, losses_N, 0.0), has_N
 
+    def acting(self, batch: RolloutBatch, advantages_BT: Tensor) -> Tensor:
+        return super().acting(batch, advantages_BT) * (batch.step > self.config.head_steps)
+
     def assign_credit(self, batch: RolloutBatch) -> Credit:
         losses_B, _ = self.contrast(batch.projections["contrast"], batch)
         shaped, bonus = with_bonus(batch, losses_B, self.config.reward_lambda, self.config.floor)

@@ -43,8 +43,8 @@ class GrpoConfig(ObjectiveConfig):
     entropy_coef: float = setting(0.0, source="off in most RLVR work", tag="INFERRED", ge=0)
     """Weight of a bonus on the token-mean of the entropy, with gradient."""
     entropy_top: float | None = setting(None, source="arXiv:2506.01939, which has 0.2; off elsewhere", gt=0, le=1)
-    """Share of the step's tokens, those of highest entropy at its start, that the policy term learns from; None = all. The mean still
-    counts every token."""
+    """Share of an update's tokens, those of highest entropy at the step's start, that the policy term learns from; None = all. The mean
+    still counts every token."""
 
 
 C = TypeVar("C", bound=GrpoConfig, covariant=True)
@@ -104,6 +104,14 @@ class Grpo(Objective[C], Generic[C]):
         """The same at each counted token of the rollout. [B, T]"""
         return self.advantages(batch)[:, None] * batch.loss_mask_BT
 
+    def acting(self, batch: RolloutBatch, advantages_BT: Tensor) -> Tensor:
+        """How much the policy term's loss of each token counts under these advantages; 0 where there is none. [B, T]"""
+        acting_BT = (advantages_BT != 0).to(advantages_BT.dtype)
+        if self.config.entropy_top is None or batch.entropy_BT is None:
+            return acting_BT
+        share, parts_B = self.config.entropy_top, batch.update_ids_B
+        return acting_BT * returns.top_share(batch.entropy_BT, batch.loss_mask_BT, share, parts_B)
+
     def surrogate(self, micro: MicroBatch) -> Tensor:
         """The policy term's loss. [B, T]"""
         return F.clipped_surrogate(
@@ -117,13 +125,9 @@ class Grpo(Objective[C], Generic[C]):
     def assign_credit(self, batch: RolloutBatch) -> Credit:
         batch = self.charged(batch)
         loss_mask_BT, advantages_BT = batch.loss_mask_BT, self.token_advantages(batch)
-        acting_BT = (advantages_BT != 0).to(advantages_BT.dtype)
-        if self.config.entropy_top is not None and batch.entropy_BT is not None:
-            acting_BT = acting_BT * returns.top_share(batch.entropy_BT, loss_mask_BT, self.config.entropy_top)
+        acting_BT, reduction = self.acting(batch, advantages_BT), self.config.reduction
         terms = {
-            "policy": Term(
-                loss_mask_BT=loss_mask_BT, loss_weight_BT=acting_BT, reduction=self.config.reduction, corrected=True
-            )
+            "policy": Term(loss_mask_BT=loss_mask_BT, loss_weight_BT=acting_BT, reduction=reduction, corrected=True)
         }
         every_BT = loss_mask_BT.to(advantages_BT.dtype)
         given: dict[str, Any] = {"loss_mask_BT": loss_mask_BT, "loss_weight_BT": every_BT}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from torch import Tensor
 
 from rlzoo.algorithms.gspo import Gspo, GspoConfig
 from rlzoo.objective import setting
-from rlzoo.types import Credit, RolloutBatch
+from rlzoo.types import RolloutBatch
 
 SOURCE = "arXiv:2602.05261 sec. 5.1, by TRL's index of papers"
 
@@ -33,8 +33,5 @@ class Luspo(Gspo[LuspoConfig]):
     name = "luspo"
     Config = LuspoConfig
 
-    def assign_credit(self, batch: RolloutBatch) -> Credit:
-        credit = super().assign_credit(batch)
-        policy, lengths_B1 = credit.terms["policy"], batch.loss_mask_BT.sum(1, keepdim=True)
-        longer = replace(policy, loss_weight_BT=policy.loss_weight_BT * lengths_B1)
-        return replace(credit, terms={**credit.terms, "policy": longer})
+    def acting(self, batch: RolloutBatch, advantages_BT: Tensor) -> Tensor:
+        return super().acting(batch, advantages_BT) * batch.loss_mask_BT.sum(1, keepdim=True)

@@ -157,7 +157,10 @@ class McpoContrastiveConfig(ContrastiveConfig, GrpoConfig):
     pass
 
 
-class McpoContrastive(Contrastive[McpoContrastiveConfig], Grpo[McpoContrastiveConfig]):
+M = TypeVar("M", bound=McpoContrastiveConfig, covariant=True)
+
+
+class McpoContrastive(Contrastive[M], Grpo[M], Generic[M]):
     """L = L_base + lambda_cross · mean l(i, T(i)) + lambda_intra · mean l(i, I(i));  l(i, P) = mean over p in P of
     -log e^{s_ip/tau} / (e^{s_ip/tau} + sum over negatives e^{s_in/tau}),  s = cosine of head(mean hidden state).
 

@@ -100,14 +100,15 @@ class Ppo(Objective[PpoConfig]):
         acting_BT = weight_BT * (advantages_BT != 0) * (batch.step > settings.critic.warmup_steps)
         policy = Term(loss_mask_BT=mask_BT, loss_weight_BT=acting_BT, reduction="token", corrected=True)
         value = Term(loss_mask_BT=mask_BT, loss_weight_BT=weight_BT, reduction="token", coef=settings.critic.coef)
-        told = returns.explained(self.targets(batch), values_BT, mask_BT)
+        targets_BT = self.targets(batch)
+        told = {"critic/explained": returns.explained(targets_BT, values_BT, mask_BT)}
         terms = {"policy": policy, "value": value}
-        return Credit(advantages_BT=advantages_BT, terms=terms, metrics={"critic/explained": told})
+        return Credit(advantages_BT=advantages_BT, terms=terms, given={"targets": targets_BT}, metrics=told)
 
     def token_losses(self, micro: MicroBatch) -> Mapping[str, Tensor]:
         settings, rows = self.config, micro.rollouts
         log_ratio_BT = F.log_ratio(micro.logps_BT, micro.old_logps_BT)
-        advantages_BT, targets_BT = micro.credit.advantages_BT, self.targets(rows)
+        advantages_BT, targets_BT = micro.credit.advantages_BT, micro.credit.given["targets"]
         clip = settings.critic.clip
         return {
             "policy": F.clipped_surrogate(log_ratio_BT, advantages_BT, settings.clip_low, settings.clip_high),

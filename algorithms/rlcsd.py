@@ -19,20 +19,20 @@ from rlzoo.types import Context, Credit, Group, Needs, RolloutBatch, Signal
 
 PAPER = "arXiv:2606.11709"
 CODE = "prime-rl rlcsd.py"
-OTHERS = "default of a re-implementation by others; in the paper's code a setting"
+OTHERS = "no published default: a setting in the paper's code; this is a re-implementation's"
 
 
 class RlcsdConfig(GrpoConfig):
     std_ddof: int = setting(0, source=f"{PAPER} eq. 8, {CODE}", ge=0, le=1)
-    lam: float = setting(0.5, source=OTHERS, tag="INFERRED", ge=0)
+    lam: float = setting(0.5, source=OTHERS, tag="OURS", ge=0)
     """Largest amount by which contrast may move an advantage."""
-    tau: float = setting(1.3, source=OTHERS, tag="INFERRED", gt=0)
+    tau: float = setting(1.3, source=OTHERS, tag="OURS", gt=0)
     """Evidence at which it has moved by lam · tanh(1), in nats."""
-    delta: float = setting(0.02, source=OTHERS, tag="INFERRED", ge=0)
+    delta: float = setting(0.02, source=OTHERS, tag="OURS", ge=0)
     """Tokens whose advantage would move by no more than this keep it."""
-    eta: float = setting(0.5, source=OTHERS, tag="INFERRED", ge=0)
+    eta: float = setting(0.5, source=OTHERS, tag="OURS", ge=0)
     """Weight of the moved tokens' mean beside that of the others."""
-    wrong_siblings: int = setting(1, source=OTHERS, tag="INFERRED", ge=1)
+    wrong_siblings: int = setting(1, source=OTHERS, tag="OURS", ge=1)
     """K: how many incorrect siblings are averaged over, each a pass of its own; fewer where there are fewer."""
     wrong_below: float = setting(0.5, source=f"{CODE}: threshold - gap, a setting there", tag="INFERRED", gt=0, le=1)
     """An incorrect rollout that scored this much or more is no wrong sibling."""
@@ -115,14 +115,15 @@ class Rlcsd(Grpo[C], Generic[C]):
             self.config.eta * held_BT * L_B1 / M_B1.clamp(min=1),
             before_BT * L_B1 / (L_B1 - M_B1).clamp(min=1),
         )
-        policy = credit.terms["policy"]
-        acts_BT = torch.where((before_BT == 0) & (after_BT != 0), 1.0, policy.loss_weight_BT)  # A = 0, but moved
+        policy = replace(
+            credit.terms["policy"], loss_weight_BT=self.acting(batch, after_BT)
+        )  # also where A = 0 has moved
         rows = read_BT.any(1).sum() / batch.valid_B.sum().clamp(min=1)
         told = {"contrast/rows": float(rows), "contrast/moved": float(moved_BT.sum() / read_BT.sum().clamp(min=1))}
         return replace(
             credit,
             advantages_BT=after_BT,
-            terms={**credit.terms, "policy": replace(policy, loss_weight_BT=acts_BT)},
+            terms={**credit.terms, "policy": policy},
             metrics={**credit.metrics, **told},
             evidence_BT=shift_BT,
         )

@@ -38,6 +38,11 @@ GLOSSARY: tuple[Metric, ...] = (
         "groups/mixed", "0-1", "share of prompts whose rollouts earned different rewards: where a group baseline learns"
     ),
     Metric("mixed/<domain>", "0-1", "the same, by domain"),
+    Metric(
+        "learned/<domain>",
+        "0-1",
+        "share of the domain's judged rollouts that a policy term or a loss over rows that see each other acted on",
+    ),
     Metric("groups/mastered", "0-1", "share of prompts all of whose judged rollouts are correct"),
     Metric("groups/all_wrong", "0-1", "share of prompts none of whose judged rollouts is correct"),
     Metric("groups/dropped", "prompts", "prompts that the objective did not keep"),
@@ -45,9 +50,14 @@ GLOSSARY: tuple[Metric, ...] = (
     Metric("length/max", "tokens", "longest response of the step"),
     Metric("length/truncated", "0-1", "share of responses cut at sampling.max_response"),
     Metric(
+        "crowded/<signal>",
+        "0-1",
+        "share of rollouts without the signal because its context is too long for the model; they go without it",
+    ),
+    Metric(
         "policy/entropy",
         "nats",
-        "mean entropy of the policy at the step's start, over response tokens of all judged rollouts, trained or not",
+        "mean entropy of the policy at the step's start, over response tokens of all judged rollouts of the prompts kept, trained or not",
     ),
     Metric(
         "trained/kl_old",

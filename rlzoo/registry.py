@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -196,7 +197,8 @@ ALIEN = {"settings": "what shapes rewards does nothing over a base that learns f
 def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[Objective[Any]]:
     """One class out of an addition and a base: methods cooperate through `super()`, settings of both stand flat.
 
-    Where both set a default, the base's own wins: it was asked for by name.
+    Where both declare a default, the base's own wins: it was asked for by name. What it only takes over from their common parent is no
+    default of its own.
     """
     if not addition.addition:
         additions = ", ".join(name for name in objectives.names() if objectives.load(name).addition)
@@ -217,10 +219,17 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
     # Where the base has no settings that the addition lacks, the addition's stand as they are.
     own = part.Config
     configs = (own,) if issubclass(own, base.Config) else (base.Config, own)
+    alone = _declared(own, parent.Config) - _declared(base.Config, parent.Config)
+    kept = {name: copy(own.model_fields[name]) for name in sorted(alone & base.Config.model_fields.keys())}
     config = type(
         f"{addition.__name__}Over{base.__name__}Config",
         configs,
-        {"__module__": addition.__module__, "__doc__": addition.Config.__doc__},
+        {
+            "__module__": addition.__module__,
+            "__doc__": addition.Config.__doc__,
+            "__annotations__": {name: field.annotation for name, field in kept.items()},
+            **kept,
+        },
     )
     return type(
         f"{addition.__name__}Over{base.__name__}",
@@ -235,6 +244,12 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
             "exemptions": {**base.exemptions, **addition.exemptions, **(ALIEN if part is not addition else {})},
         },
     )
+
+
+def _declared(config: type[ObjectiveConfig], above: type[ObjectiveConfig]) -> set[str]:
+    """Settings that a class of settings declares itself, or by a parent that is none of `above`."""
+    own: list[Any] = [cls for cls in config.__mro__ if cls not in above.__mro__]
+    return {name for cls in own for name in vars(cls).get("__annotations__", {})} & config.model_fields.keys()
 
 
 def _refuse_collision(

@@ -59,8 +59,14 @@ def pair_weights(group_N: Tensor, right_N: Tensor, wrong_N: Tensor, dtype: torch
     return pairs_NN.to(dtype) / in_group_N.clamp(min=1)[:, None] / groups
 
 
-def top_share(values_BT: Tensor, mask_BT: Tensor, share: float) -> Tensor:
-    """The counted tokens of the largest values, as many as the share of them, rounded up; of equals the first. [B, T] bool"""
+def top_share(values_BT: Tensor, mask_BT: Tensor, share: float, parts_B: Tensor | None = None) -> Tensor:
+    """The counted tokens of the largest values, as many as the share of them, rounded up; of equals the first. [B, T] bool
+
+    `parts_B`: rows that are ranked together share a number; None: all are.
+    """
+    if parts_B is not None:
+        each = [top_share(values_BT, mask_BT & (parts_B == part)[:, None], share) for part in parts_B.unique()]
+        return torch.stack(each).any(0)
     told = values_BT[mask_BT]
     count = math.ceil(share * len(told) - 1e-9)
     chosen = torch.zeros_like(told, dtype=torch.bool)

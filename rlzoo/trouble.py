@@ -76,8 +76,8 @@ def _states(step: Step) -> dict[str, str]:
             "the gradient comes from a single group; raise sampling.prompts_per_step or sampling.group_size"
         )
     for name, share in step.items():
-        if name.startswith("mixed/") and share == 0:
-            domain = name.removeprefix("mixed/")
+        domain = name.removeprefix("mixed/")
+        if domain != name and share == 0 and not step.get(f"learned/{domain}"):  # not all objectives need mixed groups
             said[UNMIXED + domain] = (
                 f"no group of {domain} has both better and worse responses, so nothing is learned from it; use other levels of it, "
                 "or larger groups"

@@ -125,6 +125,19 @@ class Idle(Grpo[IdleConfig]):
         return super().assign_credit(batch)
 
 
+class IdleBesideNan(Idle):
+    """So does this one, and what it computes is no number."""
+
+    Config = IdleConfig
+
+    def token_losses(self, micro: MicroBatch) -> Mapping[str, Tensor]:
+        return {name: loss * torch.nan for name, loss in super().token_losses(micro).items()}
+
+    def assign_credit(self, batch: RolloutBatch) -> Credit:
+        credit = super().assign_credit(batch)
+        return replace(credit, advantages_BT=credit.advantages_BT * torch.nan)
+
+
 class AsWideAsItsHead(Grpo[GrpoConfig]):
     """Joins what a head returns to what it was given: as long as both are equally wide, nobody notices."""
 

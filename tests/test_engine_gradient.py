@@ -82,7 +82,9 @@ def test_four_updates_each_equal_a_step_of_their_rows():
     bench = Bench("grpo", sampling={"prompts_per_step": 8}, learner={"updates_per_step": 4})
     groups = toy_groups(3, prompts=8, policy=bench.policy)
     step = bench.step(groups)
-    for index in draw_minibatches(step.batch, 4, 0):
+    dealt = bench.learner.dealt(step).batch.update_ids_B
+    for number, index in enumerate(draw_minibatches(step.batch, 4, 0)):
+        assert dealt[index].tolist() == [number] * len(index)
         ids = torch.unique(step.batch.group_ids_B[index]).tolist()
         alone = Bench("grpo")
         small = alone.step([groups[g] for g in ids])

@@ -95,7 +95,7 @@ def test_attention_is_as_asked_for(implementation: str) -> None:
 
 
 def test_flash_attention_that_could_not_run_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """By what it lacks first; `auto` goes without, and takes it where nothing is lacking."""
     told = refused("model.attention=flash_attention_2", "model.device=cpu", capsys=capsys)
@@ -111,6 +111,10 @@ def test_flash_attention_that_could_not_run_is_refused(
     monkeypatch.setattr(loading, "find_spec", lambda name: object())
     assert flash_attention(ModelConfig(dtype="bfloat16"))
     assert not flash_attention(ModelConfig(dtype="bfloat16", attention="sdpa"))
+    (tmp_path / "config.json").write_text('{"model_type": "bloom"}')
+    assert not flash_attention(ModelConfig(dtype="bfloat16"), str(tmp_path)), "a teacher is another architecture"
+    with pytest.raises(UnfitModel, match="BloomForCausalLM cannot use it"):
+        flash_attention(ModelConfig(attention="flash_attention_2", dtype="bfloat16"), str(tmp_path))
 
 
 # -- the fused optimizer ----------------------------------------------------------------------------------

@@ -13,11 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlzoo.engine.model.loading import load_policy
+from rlzoo.engine.model import suitability
+from rlzoo.engine.model.loading import load_policy, open_other
 from rlzoo.engine.model.passes import microbatches
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.model.sequences import Sequences, pack
 from rlzoo.engine.model.suitability import check_packing, packing_gap
+from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.trainer import train
 from rlzoo.errors import UnfitModel
 from rlzoo.laws.lab import Bench, relative_difference, toy_groups, toy_policy, with_logps
@@ -156,6 +158,12 @@ def test_rows_that_would_see_each_other_are_refused() -> None:
     policy.model.config.layer_types = ["full_attention", "chunked_attention"]
     with pytest.raises(UnfitModel, match="layers of the kind chunked_attention"):
         check_packing(policy, "toy")
+
+
+def test_a_teacher_that_cannot_be_packed_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suitability, "packing_gap", lambda policy: 1.0)
+    with pytest.raises(UnfitModel, match=r"'tiny-clean' is .* rows laid end to end see each other"):
+        open_other(small_config("learner.packing=true"), "tiny-clean", Ranks())
 
 
 def test_a_run_packs(tmp_path: Path) -> None:

@@ -119,6 +119,22 @@ def test_one_active_row_is_passed_by_both_ranks() -> None:
     assert one == other
 
 
+def test_a_teachers_pass_that_only_keeps_step_is_charged_to_nobody() -> None:
+    """One group's rows over two ranks, and over one: the teacher's tokens are the same."""
+    charged: list[int] = []
+
+    def act(bench: Bench) -> None:
+        made = bench.step(GROUPS)
+        paired = bench.update(made, torch.arange(3))  # the first has no context: one rank has two rows, the other one
+        bench.learner.backward(paired.update, made.needs, made.costs)
+        charged.append(made.costs.extra_tokens)
+
+    one, other = passes("tests/seam_objectives.py:Distils", act, tokens_per_microbatch=1)
+    assert one == other
+    act(Bench("tests/seam_objectives.py:Distils", learner={"tokens_per_microbatch": 1}))
+    assert len(set(charged)) == 1 and charged[0] > 0
+
+
 def test_without_padding_the_passes_are_unequal(monkeypatch: pytest.MonkeyPatch) -> None:
     """The seeded mistake: each rank reads its own rows and no more."""
     monkeypatch.setattr(Scorer, "_padding", lambda self, sequences: [])

@@ -42,6 +42,22 @@ def test_a_warning_is_told_once_a_run(tmp_path: Path) -> None:
     assert heard.warnings == ["one", "two", "three"]
 
 
+def test_contexts_that_are_too_long_are_counted_and_told_once(tmp_path: Path) -> None:
+    """A model that leaves 6 tokens beside a response: some prompts fit with a sibling's answer behind them, others do not."""
+    found, heard, _ = recorder(tmp_path, rollouts_every=0)
+    bench = Bench("cepo")
+    roomy = bench.step(GROUPS)
+    bench.renderer.limit = replace(bench.renderer.limit, beside=6)
+    tight = bench.step(GROUPS)
+    for name, all_B in roomy.batch.signal_mask.items():
+        assert roomy.crowded[name] == 0
+        lost = int((all_B & ~tight.batch.signal_mask[name]).sum())
+        assert 0 < tight.crowded[name] == lost < int(all_B.sum())
+        assert found.metrics(tight, {})[f"crowded/{name}"] == lost / len(tight.sequences)
+    assert len(heard.warnings) == len(tight.crowded) and "is longer than the model has room" in heard.warnings[0]
+    assert found.metrics(roomy, {})[f"crowded/{name}"] == 0.0
+
+
 @pytest.mark.parametrize(("every", "steps"), [(1, [1, 2, 3, 4]), (2, [2, 4]), (3, [3]), (0, [])])
 def test_rollouts_are_written_as_often_as_asked(every: int, steps: list[int], tmp_path: Path) -> None:
     found, _, bench = recorder(tmp_path, rollouts_every=every)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlzoo.algorithms.grpo import Grpo
 from rlzoo.engine.model.loading import load_policy, load_tokenizer
 from rlzoo.engine.reporting import LastStage, Reporter, Silent
 from rlzoo.engine.trainer import train
@@ -26,6 +28,7 @@ from rlzoo.errors import (
 from rlzoo.metrics import find, glossary
 from rlzoo.registry import objective_class, objectives
 from rlzoo.runs.folder import RunDir
+from rlzoo.types import Credit, RolloutBatch
 from tests.support import Disturbed, Listening, final_weights, small_config, without_times
 
 EVERY_STEP = "checkpoint.every=1"
@@ -201,7 +204,7 @@ def test_resume_refuses_changed_data(whole: Path, tmp_path: Path):
         (["objective={name: mcpo-mastery}", "learner.updates_per_step=1"], UnmetNeed, "previous_step"),
         (["eval.sources=[{name: nosuch}]"], UnknownName, "'nosuch'"),
         (["objective={name: cepo, base: 3}"], UnknownName, "3 names no objective"),
-        (["objective={name: cepo, base: [a]}"], UnknownName, r"\['a'\] names no objective"),
+        (["objective={name: cepo, base: [a]}"], UnknownName, "no objective is named 'a'"),
         (["data.sources=[{name: maths, options: {levels: 3}}]"], ConfigError, r"levels of maths is 3.*\[1, 2\]"),
         ([*CODE_IN_TESTS_ALONE, "verifier.sandbox=none"], UnmetNeed, "cannot be verified"),
     ],
@@ -353,6 +356,12 @@ def test_every_objective_runs_with_diagnostics_and_resumes(name: str, settings: 
     assert (tmp_path / "cut" / "diagnostics.jsonl").read_text() == (
         tmp_path / "whole" / "diagnostics.jsonl"
     ).read_text()
+    begun = RunDir(tmp_path / "cut").provenance()
+    assert begun is not None and set(begun.others) == ({"teacher"} if name == "opd" else set())
+    if begun.others:  # as if it had been trained under another
+        RunDir(tmp_path / "cut").write_provenance(replace(begun, others={"teacher": "0ther"}))
+        with pytest.raises(ConfigError, match=r"asked as teacher .* has other weights than when it began"):
+            train(config, tmp_path / "cut", resume=True)
 
 
 @pytest.mark.parametrize("kind", ["random", "shuffled", "format-only"])
@@ -375,9 +384,21 @@ def test_a_frozen_run_trains_nothing(tmp_path: Path):
     assert RunDir(tmp_path / "run").metrics() == []
 
 
-def test_a_token_budget_stops_the_run(tmp_path: Path):
+def test_a_token_budget_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Credit is told on the way of which update each row is."""
+    seen: list[RolloutBatch] = []
+    credited = Grpo.assign_credit
+
+    def watched(self: Grpo[Any], batch: RolloutBatch) -> Credit:
+        seen.append(batch)
+        return credited(self, batch)
+
+    monkeypatch.setattr(Grpo, "assign_credit", watched)
     config = small_config("budget.gen_tokens=900", "eval.at_start=false", "eval.at_end=false", steps=50)
     result = train(config, tmp_path / "run")
     last = RunDir(tmp_path / "run").metrics()[-1]
     assert "gen_tokens" in result.reason
     assert 900 <= last["cost/gen_tokens"] < 900 + 24 * 24
+    updates = config.learner.updates_per_step
+    assert updates > 1
+    assert seen and all(sorted(set(batch.update_ids_B.tolist())) == list(range(updates)) for batch in seen)

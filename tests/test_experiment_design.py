@@ -104,7 +104,7 @@ def test_the_evaluation_at_step_0_is_shared_by_all_arms_of_a_seed_that_start_ali
         (ComparisonRequest(arms=("grpo", "cepo"), sets=("seed=3",)), "--seeds"),
         (ComparisonRequest(arms=("grpo", "cepo"), sets=("objective.name=grpo",)), "as arms"),
         (ComparisonRequest(arms=("grpo", "cepo:nix=1")), "arm 'cepo-nix-1' cannot be run:\nobjective.nix"),
-        (ComparisonRequest(arms=("grpo", "cepo:base=[1]")), "[1] names no objective"),
+        (ComparisonRequest(arms=("grpo", "cepo:base=[1]")), "1 names no objective"),
         (ComparisonRequest(arms=("grpo", "grpo@maths"), sets=(NO_OPTION,)), "takes no option 'nix'"),
         (ComparisonRequest(arms=("grpo", "frozen=cepo"), controls=("frozen",)), "more than one arm is named 'frozen'"),
     ],

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rlzoo import functional, registry, returns, surrogates
 from rlzoo.engine.budget import Spent
+from rlzoo.engine.learning.batch import draw_minibatches
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.others import check_others
 from rlzoo.engine.step import Costs
@@ -141,8 +142,15 @@ def test_the_reference_reads_prompts_with_a_pair_and_no_others():
     have = set(ids[right].tolist()) & set(ids[wrong].tolist())
     assert have and not have & {0, 1}
     assert paired_B.tolist() == [int(g) in have and bool(v) for g, v in zip(ids, step.batch.valid_B, strict=True)]
+    lengths_B = torch.tensor(step.sequences.lengths)
+    scored = int(lengths_B.sum() + lengths_B[paired_B].sum())
+    assert step.costs.extra_tokens == scored
     metrics = bench.learner.learn(step, 0.0)
     assert metrics["anchors/preference"] > 0 and 0 < metrics["rows/trained"] < 1
+    _, later_N = draw_minibatches(step.batch, 2, bench.config.seed)
+    assert step.costs.extra_tokens == scored + int(lengths_B[later_N].sum()), (
+        "the first update's rows are known by then"
+    )
 
 
 @pytest.mark.parametrize("name", ["dpo", "ipo"])
@@ -181,6 +189,21 @@ def test_gae_on_three_tokens():
     discounted = build(name="ppo", lam=0.5, gamma=0.5, whiten=False).assign_credit(critic_batch()).advantages_BT
     # delta = 0.1 - 0.5, 0.2 - 0.2, 0.6; then 0 + 0.25 * 0.6 and -0.4 + 0.25 * 0.15
     close(discounted[0, :3], [-0.3625, 0.15, 0.6])
+
+
+def test_a_steps_targets_are_made_once_whatever_the_micro_batches(monkeypatch: pytest.MonkeyPatch):
+    """GAE runs over a step twice: for the policy's advantages and for what the critic is to predict."""
+    calls: list[int] = []
+    gae = returns.gae
+
+    def counted(*given: Any) -> Tensor:
+        calls.append(1)
+        return gae(*given)
+
+    monkeypatch.setattr(returns, "gae", counted)
+    bench = Bench("ppo", learner={"tokens_per_microbatch": 1})
+    bench.learner.learn(bench.step(GROUPS), 0.0)
+    assert len(calls) == 2
 
 
 def test_ends_of_lambda():
@@ -505,6 +528,17 @@ def test_contrastive_terms_stand_beside_those_of_any_base(base: str, own: str):
     assert set(terms) == {"cross", "intra", own} - {""}
     if own:
         assert float(terms[own].loss) == pytest.approx(math.log(2))
+
+
+def test_a_default_is_of_whoever_declares_it_and_of_the_base_where_both_do():
+    over = build(name="rlcsd", base="dapo").config
+    assert (over.std_ddof, over.clip_high, over.reduction) == (0, 0.28, "token")
+    assert build(name="rlcsd", base="dapo", std_ddof=1).config.std_ddof == 1
+    with pytest.raises(ValueError, match="std_ddof"):
+        build(name="rlcsd", base="dapo", std_ddof=2)  # its limits come with it
+    assert build(name="mcpo-mastery", base="gspo").config.clip_high == 4e-4
+    means = {base: build(name="cepo", base=base).config.reduction for base in ("rloo", "gspo", "gmpo", "sapo", "luspo")}
+    assert means == {"rloo": "token", "gspo": "rollout", "gmpo": "rollout", "sapo": "rollout", "luspo": "rollout"}
 
 
 @pytest.mark.parametrize("name", ["max-rl", "bnpo"])

@@ -475,7 +475,11 @@ PLAIN = {"lam": 1.0, "tau": 1.0, "delta": 0.1, "eta": 0.5, "std_eps": 0.0}
 
 
 def contrasted(
-    evidence: Sequence[Sequence[float]], rewards: Sequence[float], read: Sequence[bool] = (), **settings: Any
+    evidence: Sequence[Sequence[float]],
+    rewards: Sequence[float],
+    read: Sequence[bool] = (),
+    entropy: Sequence[Sequence[float]] | None = None,
+    **settings: Any,
 ) -> Any:
     """Credit of one prompt's rollouts whose evidence is given: the right sibling's log-prob is it, the wrong one's 0."""
     lengths = [len(row) for row in evidence]
@@ -483,7 +487,7 @@ def contrasted(
     mask = torch.tensor(read or [True] * len(rewards))
     batch = batch_of(
         lengths, rewards, signals={"right": right, "wrong_1": torch.zeros_like(right)},
-        signal_mask={"right": mask, "wrong_1": mask},
+        signal_mask={"right": mask, "wrong_1": mask}, entropy_BT=None if entropy is None else pad(entropy, max(lengths)),
     )  # fmt: skip
     return build(name="rlcsd", **{**PLAIN, **settings}).assign_credit(batch)
 
@@ -522,6 +526,10 @@ def test_rlcsd_where_an_advantage_is_zero_or_nothing_was_read() -> None:
     close(credit.advantages_BT[1], [0.25, 0.0])
     assert credit.terms["policy"].loss_weight_BT[1].tolist() == [1.0, 0.0]
     assert contrasted([[0, 0], [0, 0], [0, 0]], [1, 0.5, 0]).terms["policy"].loss_weight_BT[1].tolist() == [0.0, 0.0]
+    masked = contrasted([[0], [HALF, HALF], [0]], [1, 0.5, 0], entropy=[[0], [1, 2], [0]], entropy_top=0.25)
+    assert masked.terms["policy"].loss_weight_BT[1].tolist() == [0.0, 1.0], "one of four tokens"
+    longer = contrasted([[0], [HALF, -HALF], [0]], [1, 0.5, 0], base="luspo", token=True)
+    assert longer.terms["policy"].loss_weight_BT.tolist() == [[1.0, 0.0], [2.0, 0.0], [1.0, 0.0]], "by length"
     unread = contrasted([[HALF, 0], [HALF, 0]], [1, 0], read=[False, True])
     close(unread.advantages_BT, [[1, 1], [-0.5, -2]])
     assert unread.metrics["contrast/rows"] == 0.5

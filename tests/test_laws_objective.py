@@ -168,6 +168,13 @@ def test_a_setting_that_nothing_reads_is_named() -> None:
     assert found.detail == "nothing changes with objective.sharpness"
     assert code_at(found.where) == "def assign_credit(self, batch: RolloutBatch) -> Credit:"
     assert broken({"name": "mcpo-mastery"}, ["settings"]) == {}
+    undefined = broken({"name": f"{BROKEN}:IdleBesideNan"}, ["settings"])["settings"]
+    assert "objective.sharpness" in undefined.detail, "what is no number either way is the same"
+
+
+def test_a_law_that_finds_nothing_to_be_tried_on_says_so() -> None:
+    (finding,) = contract.check({"name": "dpo"}, ["off-policy"])
+    assert finding.state == "untried" and "no rollout of the toy step has an advantage" in finding.detail
 
 
 def lines_of(name: str) -> tuple[int, int]:

@@ -168,19 +168,22 @@ def test_entropy_bonus() -> None:
 
 @shows("grpo", "entropy_top")
 @pytest.mark.parametrize(
-    ("share", "kept"),
+    ("share", "updates", "kept"),
     [
-        (None, [[1, 1, 1], [1, 1, 0], [0, 0, 0]]),
-        (0.2, [[0, 1, 0], [0, 0, 0], [0, 0, 0]]),  # one of five
-        (0.21, [[0, 1, 0], [0, 1, 0], [0, 0, 0]]),  # rounded up
-        (0.6, [[1, 1, 0], [0, 1, 0], [0, 0, 0]]),  # the first of equals
-        (1.0, [[1, 1, 1], [1, 1, 0], [0, 0, 0]]),
+        (None, None, [[1, 1, 1], [1, 1, 0], [0, 0, 0]]),
+        (0.2, None, [[0, 1, 0], [0, 0, 0], [0, 0, 0]]),  # one of five
+        (0.21, None, [[0, 1, 0], [0, 1, 0], [0, 0, 0]]),  # rounded up
+        (0.6, None, [[1, 1, 0], [0, 1, 0], [0, 0, 0]]),  # the first of equals
+        (1.0, None, [[1, 1, 1], [1, 1, 0], [0, 0, 0]]),
+        (0.2, [0, 1, 1], [[0, 1, 0], [0, 1, 0], [0, 0, 0]]),  # one of three, and one of two in the other update
+        (0.6, [1, 0, 1], [[1, 1, 0], [1, 1, 0], [0, 0, 0]]),  # two of each
     ],
 )
-def test_tokens_of_highest_entropy(share: float | None, kept: list[list[int]]) -> None:
+def test_tokens_of_highest_entropy(share: float | None, updates: list[int] | None, kept: list[list[int]]) -> None:
     """Of five judged tokens; padding and the unjudged row are surest to be chosen and are not. The mean counts all five."""
     entropy = torch.tensor([[1.0, 3.0, 1.0], [0.5, 2.0, 9.0], [9.0, 9.0, 9.0]], dtype=D)
     batch = rows([1, 0, 1], [0, 0, 0], lengths=[3, 2, 3], judged=[True, True, False], entropy_BT=entropy)
+    batch = replace(batch, update_ids_B=None if updates is None else torch.tensor(updates))
     objective = build("grpo", entropy_top=share, kl_coef=0.1)
     terms = objective.assign_credit(batch).terms
     assert terms["policy"].loss_weight_BT.tolist() == kept

@@ -62,6 +62,11 @@ def test_equal_rewards_are_no_trouble_where_the_gradient_is_not_zero() -> None:
     assert trouble.standing([WELL | {"reward/std": 0.0, "grad/norm": 0.7}] * 3) == []
 
 
+def test_an_unmixed_domain_is_no_trouble_where_something_is_learned_from_it() -> None:
+    assert trouble.standing([WELL | {"mixed/code": 0.0, "learned/code": 0.25}] * 3) == []
+    assert "no group of code" in trouble.standing([WELL | {"mixed/code": 0.0, "learned/code": 0.0}] * 3)[0]
+
+
 def test_a_single_group_is_no_trouble_beside_losses_in_the_batch() -> None:
     assert trouble.standing([WELL | {"credit/groups": 1.0, "coupled/cross": 0.3}] * 3) == []
 

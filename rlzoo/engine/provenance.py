@@ -49,6 +49,7 @@ def begin(
     world: int,
     sandbox: Isolation | None,
     verdicts: Mapping[str, Mapping[str, Any]],
+    others: Mapping[str, str],
 ) -> None:
     """Record what a run begins with, and keep the code that decides it."""
     code, within = code_of(config, supply), surroundings(policy.device, world)
@@ -71,6 +72,7 @@ def begin(
             verdicts=verdicts,
             sandbox=str(sandbox) if sandbox else None,
             settings=settings_digest(config.model_dump(mode="json")),
+            others=others,
             ran=(_stretch(code, 0, within, config.budget.limits()),),
         )
     )

@@ -60,6 +60,16 @@ class Recorder:
         known = batch_metrics(step.truth, step.judged, step.credit, shaping)
         if step.verified is not None:
             known["control/correct"] = mean(step.batch.correct_B, step.batch.valid_B)
+        for signal, rows in step.crowded.items():
+            known[f"crowded/{signal}"] = rows / len(step.sequences)
+        self.warn_once(
+            [
+                f"what {signal} reads is longer than the model has room for beside a response, so those rollouts go without it; the metric "
+                f"crowded/{signal} counts them. Lower sampling.max_response, or leave out problems whose prompts or references are that long."
+                for signal, rows in step.crowded.items()
+                if rows
+            ]
+        )
         return {**known, **metrics, "groups/dropped": float(step.dropped)}
 
     def step(self, step: Step, metrics: Mapping[str, float], spent: Spent, seconds: Mapping[str, float]) -> None:

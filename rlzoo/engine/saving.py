@@ -16,13 +16,14 @@ from rlzoo.engine.diagnostics import Diagnostics
 from rlzoo.engine.learning.learner import Learner
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.loading import restore
+from rlzoo.engine.model.others import hashes
 from rlzoo.engine.model.policy import Policy
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.recorder import Recorder
 from rlzoo.engine.reporting import Reporter
 from rlzoo.engine.supply import Supply
 from rlzoo.errors import ConfigError
-from rlzoo.objective import Objective
+from rlzoo.objective import Objective, checked_needs
 from rlzoo.runs import repair
 from rlzoo.runs.folder import RunDir, write_text
 
@@ -111,6 +112,7 @@ class Saver:
                 f"{state['data']}, now {data}), so resuming would mix two runs. "
                 "Restore the data, or start a new run in another folder."
             )
+        self._refuse_exchanged()
         restore(self.learner.store, self.config, self.ranks, folder)
         self.learner.load_state_dict(state["learner"])
         self.copies.load_state_dict(state["copies"])
@@ -127,6 +129,17 @@ class Saver:
                 self.reporter.warn(change)
         self.reporter.note(f"resumed after step {step}.")
         return True
+
+    def _refuse_exchanged(self) -> None:
+        """ConfigError where another model that the objective asks has other weights than the run began with. All ranks call it."""
+        before = self.run.provenance()
+        for signal, now in hashes(checked_needs(self.objective, 1), self.copies).items():
+            begun = before.others.get(signal, now) if before is not None else now
+            if begun != now:
+                raise ConfigError(
+                    f"the model that is asked as {signal} in the run in {self.run.path} has other weights than when it began (fingerprint {begun}, "
+                    f"now {now}), so resuming would mix two runs. Restore the model, or start a new run in another folder."
+                )
 
     def _rewind(self, step: int, records: Path | None) -> None:
         for line in repair.rewind(self.run, step, records):

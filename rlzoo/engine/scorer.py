@@ -109,11 +109,12 @@ class Scorer:
         """The step with the signals, embeddings, values, entropy and old log-probs that its needs ask for."""
         scores = prescored or self.prescore(step.sequences, step.needs, step.costs)
         contexts: dict[str, Prompts] = {}
+        crowded: dict[str, int] = {}
         values: dict[str, Tensor] = {}
         masks: dict[str, Tensor] = {}
         matched = {divergence.signal for divergence in step.needs.divergences}
         for signal in step.needs.signals:
-            prompts = self._prompts(signal, step)
+            prompts, crowded[signal.name] = self._prompts(signal, step)
             contexts[signal.name] = prompts
             masks[signal.name] = torch.tensor([p is not None for p in prompts], device=step.batch.judged_B.device)
             # divergences run the teacher beside the student
@@ -130,7 +131,7 @@ class Scorer:
             )
         if scores is not None:
             step = replace(step, old_logps_BT=scores.logps_BT, entropy_BT=scores.entropy_BT)
-        return replace(step, batch=batch, contexts=contexts)
+        return replace(step, batch=batch, contexts=contexts, crowded=crowded)
 
     def _read(self, signal: Signal, prompts: Prompts, step: Step, *, run: bool) -> Tensor:
         """Log-probs of the step's responses behind other prompts, under the signal's weights; 0 where there is none. [B, T]"""
@@ -143,11 +144,13 @@ class Scorer:
             step.costs.read(given, self.copies.heavier(signal.weights))
         return values_BT
 
-    def _prompts(self, signal: Signal, step: Step) -> Prompts:
+    def _prompts(self, signal: Signal, step: Step) -> tuple[Prompts, int]:
+        """Each row's prompt under the signal, and how many rows have none because it would be too long."""
         batch = step.batch
         differs_B = batch.valid_B & ~F.group_equal(batch.rewards_B, batch.group_ids_B, batch.valid_B)
         wanted = (batch.valid_B if signal.rows == "all" else differs_B).tolist()
         prompts: list[tuple[int, ...] | None] = []
+        crowded = 0
         for group in step.groups:
             given = self.objective.contexts(signal.name, group)
             if len(given) != len(group.rollouts):
@@ -156,8 +159,10 @@ class Scorer:
                     f"{len(group.rollouts)} rollouts. Return one for each, None where it has none."
                 )
             for context, rollout in zip(given, group.rollouts, strict=True):
-                prompts.append(self.renderer.under(context, rollout.prompt_tokens) if wanted[len(prompts)] else None)
-        return prompts
+                asked = context if wanted[len(prompts)] else None
+                prompts.append(self.renderer.under(asked, rollout.prompt_tokens))
+                crowded += asked is not None and prompts[-1] is None
+        return prompts, crowded
 
 
 def behind(prompts: Prompts, sequences: Sequences, index: list[int]) -> Sequences:

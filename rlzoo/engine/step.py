@@ -75,6 +75,8 @@ class Step:
     """Prompts that the objective did not keep."""
     contexts: Mapping[str, Prompts] = field(default_factory=dict)
     """By signal. Divergences use them again."""
+    crowded: Mapping[str, int] = field(default_factory=dict)
+    """By signal, rows that the objective gave a context for which the model has no room beside the response."""
     old_logps_BT: Tensor | None = None
     """Of all rows, if a pass over them had to be made anyway."""
     entropy_BT: Tensor | None = None

@@ -18,13 +18,14 @@ from rlzoo.engine.clock import MEASURE, Stop
 from rlzoo.engine.ending import Ending
 from rlzoo.engine.evaluator import EvalSplit
 from rlzoo.engine.model.loading import pick_device
+from rlzoo.engine.model.others import hashes
 from rlzoo.engine.opening import Collaborators, open_folder, open_parts
 from rlzoo.engine.plan import make_plan
 from rlzoo.engine.ranks import join_ranks
 from rlzoo.engine.reporting import LastStage, Reporter, Silent
 from rlzoo.engine.step import Step
 from rlzoo.engine.supply import build_supply
-from rlzoo.objective import checked_credit
+from rlzoo.objective import checked_credit, checked_needs
 from rlzoo.placement import resuming
 from rlzoo.runs.evaluation import Evaluation
 from rlzoo.runs.folder import RunDir
@@ -117,7 +118,7 @@ class Trainer:
         clock.start()
         step, prescored = parts.collector.collect(number)
         with clock.timed("score"):
-            step = parts.scorer.score(step, prescored)
+            step = parts.learner.dealt(parts.scorer.score(step, prescored))
         with clock.timed("update"):
             step = replace(step, credit=checked_credit(parts.objective, step.batch))
             parts.recorder.warn_once(step.credit.warnings)
@@ -197,6 +198,7 @@ class Trainer:
 
     def _describe(self) -> None:
         parts = self.parts
+        others = hashes(checked_needs(parts.objective, 1), parts.copies)
         with parts.store.whole(host=True) as policy:
             if not parts.ranks.first:
                 return
@@ -210,6 +212,7 @@ class Trainer:
                 world=parts.ranks.world,
                 sandbox=parts.plan.sandbox,
                 verdicts=provenance.verdict_rules(parts.config, parts.supply.every),
+                others=others,
             )
 
     def _end(self, state: Literal["done", "interrupted"], reason: str) -> RunResult:

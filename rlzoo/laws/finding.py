@@ -22,6 +22,10 @@ def as_data(finding: Finding) -> dict[str, str]:
     return asdict(finding)
 
 
+class Untried(Exception):
+    """A law found nothing to be tried on; the message says what is lacking."""
+
+
 class Broken(Exception):
     """A law does not hold; the message says by how much, `method` where to look: None for the line that raised it."""
 

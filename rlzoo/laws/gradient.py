@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rlzoo.engine.learning.in_batch import with_in_batch
 from rlzoo.engine.learning.update import build_update
 from rlzoo.engine.step import Step
-from rlzoo.laws.finding import Broken
+from rlzoo.laws.finding import Broken, Untried
 from rlzoo.laws.lab import Bench, gradient_on_ranks, relative_difference
 from rlzoo.laws.subject import (
     EXACT,
@@ -70,7 +70,8 @@ def order(subject: Subject) -> None:
     step = bench.step(subject.groups)
     shuffle = torch.randperm(len(step.sequences), generator=torch.Generator().manual_seed(1))
     contexts = {name: [prompts[i] for i in shuffle.tolist()] for name, prompts in step.contexts.items()}
-    moved = replace(step, sequences=step.sequences.take(shuffle.tolist()), contexts=contexts)
+    start = None if step.old_logps_BT is None else step.old_logps_BT[shuffle]
+    moved = replace(step, sequences=step.sequences.take(shuffle.tolist()), contexts=contexts, old_logps_BT=start)
     moved = with_credit(bench, moved, step.batch.rows(shuffle))
     agree(
         moved.credit.advantages_BT, step.credit.advantages_BT[shuffle], "advantages of permuted rows", "assign_credit"
@@ -119,7 +120,9 @@ def off_policy(subject: Subject) -> None:
     """
     objective, micro, weights = micro_of(subject)
     if not bool((micro.credit.advantages_BT != 0).any()):
-        return
+        raise Untried(
+            "no rollout of the toy step has an advantage, so there is nothing that an older policy could change"
+        )
     still = replace(micro, old_logps_BT=micro.logps_BT.detach())
     moved, unmoved = (gradient_of(step_loss(objective, each, weights).total, micro.logps_BT) for each in (micro, still))
     if relative_difference(moved, unmoved) < EXACT:

@@ -187,9 +187,10 @@ def _same(one: list[Any], other: list[Any]) -> bool:
 
 def _alike(one: Any, other: Any) -> bool:
     if not isinstance(one, Tensor):
-        return bool(one == other)
-    if one.shape != other.shape:
+        return bool(one == other) or repr(one) == repr(other) == "nan"
+    if one.shape != other.shape or not one.isnan().equal(other.isnan()):
         return False
+    one, other = one.nan_to_num(0.0), other.nan_to_num(0.0)
     gap = (one.double() - other.double()).norm()
     return bool(gap <= SELDOM * other.double().norm())
 

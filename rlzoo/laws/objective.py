@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from rlzoo import registry
 from rlzoo.errors import RlzooError, UnknownName, did_you_mean
 from rlzoo.laws import credit, form, gradient, idle_settings, steps
-from rlzoo.laws.finding import Broken, Finding
+from rlzoo.laws.finding import Broken, Finding, Untried
 from rlzoo.laws.lab import toy_config
 from rlzoo.laws.subject import Subject
 from rlzoo.objective import locate_fault
@@ -79,6 +79,8 @@ def check(section: Mapping[str, Any], only: Sequence[str] = ()) -> Iterator[Find
         try:
             subject = subject or Subject(section)
             test(subject)
+        except Untried as reason:
+            yield Finding(law=name, statement=statement, state="untried", detail=str(reason))
         except (Exception, SystemExit) as error:  # whatever the objective raises breaks the law that ran it
             malformed = name in ("undeclared", "returns")
             yield Finding(

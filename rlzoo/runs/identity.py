@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import zip_longest
 from typing import Any, Literal, Self
 
@@ -158,6 +158,8 @@ class Provenance:
     sandbox: str | None
     settings: str
     """Digest of config.yaml."""
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Digest of the weights of each other model that the objective asks, by signal; empty where it was not recorded."""
     ran: tuple[Stretch, ...]
     """By step: one for the start, one more for each resumption."""
 
@@ -182,7 +184,7 @@ class Provenance:
     def read(cls, data: Mapping[str, Any]) -> Self:
         """What `as_data` gave; DataError names what is missing."""
         try:
-            known = {each.name: data[each.name] for each in fields(cls)}
+            known = {each.name: data[each.name] for each in fields(cls) if each.name in data or each.name != "others"}
             known["ran"] = tuple(Stretch.read(stretch) for stretch in data["ran"])
             if not known["ran"]:
                 raise ValueError("ran is empty")

@@ -74,6 +74,8 @@ class RolloutBatch:
     domains: tuple[str, ...] = ("",)
     max_response: int
     """The run's limit on response tokens: the constant of `reduction="constant"`."""
+    update_ids_B: Tensor | None = None
+    """int64; which of the step's updates the row is for; None: all are for one."""
     step: int = 1
     """Rollout steps are counted from 1."""
     total_steps: int = 1
@@ -157,6 +159,8 @@ class Credit:
     advantages_BT: Tensor
     """Detached; 0 outside the response."""
     terms: Mapping[str, Term]
+    given: Mapping[str, Tensor] = field(default_factory=dict)
+    """What losses read beside advantages and need not make again in every micro-batch, by name, [B, T]; detached."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     evidence_BT: Tensor | None = None
     """Per-token evidence, where the objective weighs tokens by some; for display only."""
@@ -167,6 +171,9 @@ class Credit:
         shapes = _plane(self.advantages_BT, "advantages_BT")
         B, T = shapes.values()
         _check(self, shapes)
+        for name, value in self.given.items():
+            if tuple(value.shape) != (B, T):
+                raise ValueError(f"given {name!r} has shape {list(value.shape)}, expected [B={B}, T={T}]")
         for name, term in self.terms.items():
             if not isinstance(term, Term):
                 raise ValueError(f"term {name!r} is a {type(term).__name__}, expected a Term")
@@ -185,6 +192,7 @@ class Credit:
             self,
             advantages_BT=self.advantages_BT[index],
             terms={name: term.rows(index) for name, term in self.terms.items()},
+            given={name: value[index] for name, value in self.given.items()},
             evidence_BT=None if self.evidence_BT is None else self.evidence_BT[index],
         )
 

@@ -37,15 +37,15 @@ class InBatch(NamedTuple):
 def with_in_batch(update: Update, needs: Needs, scorer: Scorer, costs: Costs, *, fresh: bool) -> InBatch:
     """The update with the gradient of its in-batch losses by representation. Identical on every rank.
 
-    `fresh`: the step's cached representations are still those of the current weights.
+    `fresh`: the representations that were scored at the step's start are still those of the current weights, and no pass is made.
     """
     objective, weights, pooling = scorer.objective, scorer.copies.current, needs.embeddings
     defined = type(objective).in_batch_losses is not Objective.in_batch_losses
     if not defined or (pooling is None and not needs.sequence_logps):
         return InBatch(update, {})
     live = (pooling is not None and pooling.gradient) or needs.sequence_logps
-    embeddings_NH, logps_NT = update.batch.embeddings_BH, update.old_logps_NT
-    if live and not (fresh and not needs.sequence_logps):
+    embeddings_NH, logps_NT = update.batch.embeddings_BH, update.start_logps_NT
+    if live and not fresh:
         width = update.batch.response_mask_BT.shape[1]
         scores = scorer.pass_over(weights, update.sequences, width=width, pooling=pooling, logps=needs.sequence_logps)
         logps_NT, embeddings_NH = scores.logps_BT, scores.embeddings_BH

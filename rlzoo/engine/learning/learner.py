@@ -26,7 +26,7 @@ from rlzoo.engine.scorer import Scorer
 from rlzoo.engine.step import Costs, Step
 from rlzoo.errors import Diverged
 from rlzoo.objective import refuse_stray
-from rlzoo.types import Needs
+from rlzoo.types import Needs, RolloutBatch
 
 
 class Learner:
@@ -48,19 +48,28 @@ class Learner:
         parts = draw_minibatches(step.batch, settings.updates_per_step, self.config.seed)
         old_logps_BT = self._old_logps(step, parts)
         lr = learning_rate(settings, step.number, progress)
-        totals = []
+        totals, learned_B = [], torch.zeros_like(step.batch.judged_B)
         for number, index_N in enumerate(parts):
             own_forward = number == 0 and settings.old_logps == "trainer"
             update = build_update(step, index_N, None if own_forward else old_logps_BT)
             update = replace(update, fresh=number == 0, sampled_old=settings.old_logps == "sampler")
             paired = with_in_batch(update, step.needs, self.scorer, step.costs, fresh=number == 0)
+            learned_B[index_N] = paired.update.learning()
             whole = self.backward(paired.update, step.needs, step.costs, paired.tally(self.ranks.world))
             self._apply(whole, lr)
             totals.append(whole)
         self.store.clear()
         nothing = {f"loss/{name}": 0.0 for name in step.credit.terms}
-        metrics = summary(totals, len(step.sequences)) | self._entropy(step, totals)
+        metrics = summary(totals, len(step.sequences)) | self._entropy(step, totals) | _by_domain(step.batch, learned_B)
         return {**nothing, **metrics, "learner/lr": lr, "learner/updates": float(self.updates)}
+
+    def dealt(self, step: Step) -> Step:
+        """The step with the update that each of its rows is for: some credit compares the tokens of an update."""
+        ids_B = torch.zeros_like(step.batch.group_ids_B)
+        parts = draw_minibatches(step.batch, self.config.learner.updates_per_step, self.config.seed)
+        for number, index_N in enumerate(parts):
+            ids_B[index_N] = number
+        return replace(step, batch=replace(step.batch, update_ids_B=ids_B))
 
     def measured(self, step: Step) -> Step:
         """The step with the entropy of judged rows that no pass of this arm's own will read at its start.
@@ -87,7 +96,7 @@ class Learner:
         return read_B
 
     def _entropy(self, step: Step, totals: Sequence[Totals]) -> dict[str, float]:
-        """Mean entropy at the step's start over tokens of all judged rollouts; nothing where there is none."""
+        """Mean entropy at the step's start over tokens of all judged rollouts of the prompts kept; nothing where there is none."""
         assert step.entropy_BT is not None
         told_K = step.entropy_BT[step.batch.loss_mask_BT].double()
         total, tokens = float(told_K.nansum()), float((~told_K.isnan()).sum())
@@ -167,3 +176,11 @@ class Learner:
         self.store.load(state["weights"])
         self.heads.load_state_dict(state["heads"])
         self.updates, self.nonfinite = state["counters"]
+
+
+def _by_domain(batch: RolloutBatch, learned_B: Tensor) -> dict[str, float]:
+    """Shares of the domains' judged rollouts from which something was learned."""
+    rows = {name: batch.valid_B & (batch.domain_ids_B == i) for i, name in enumerate(batch.domains)}
+    return {
+        f"learned/{name}": float(learned_B[of_B].double().mean()) for name, of_B in rows.items() if bool(of_B.any())
+    }

@@ -104,8 +104,9 @@ class Micro:
             kept += range(starts[i], starts[i + 1])
         with torch.no_grad():
             teacher_KH = teacher.forward(given, logps=False).hidden_KH[: len(kept)]
-        tally.add(TEACHER_TOKENS, float(sum(given.lengths)))
-        tally.add(TEACHER_HEAVIER, float(sum(given.lengths) * self.scorer.copies.heavier(signal.weights)))
+        if share.weighted:  # a pass that only keeps step with other ranks is nobody's cost, as the policy's own is
+            tally.add(TEACHER_TOKENS, float(sum(given.lengths)))
+            tally.add(TEACHER_HEAVIER, float(sum(given.lengths) * self.scorer.copies.heavier(signal.weights)))
         kept_K = torch.tensor(kept, dtype=torch.long).to(teacher_KH.device, non_blocking=True)
         return Match(asked, kept_K, teacher_KH, teacher.output_weights())
 

@@ -129,24 +129,26 @@ def summary(updates: Sequence[Totals], num_rows: int) -> dict[str, float]:
     for update in updates:
         for name, value in update.sums.items():
             total[name] = total.get(name, 0.0) + value
-    tokens, compared = total.get("tokens", 0.0), max(total.get("compared", 0.0), 1.0)
+    tokens, compared = total.get("tokens", 0.0), total.get("compared", 0.0)
     metrics = {
         name: value / len(updates)
         for name, value in total.items()
         if name.startswith(("loss/", "coupled/", "anchors/", "head/")) or name == "grad/norm"
     }
-    weight = total.get("weight", 0.0)
     if tokens:  # else nothing was trained, and there is nothing to tell
         metrics |= {
             "trained/kl_old": total["kl_old"] / tokens,
             "trained/clipped": total["clipped"] / tokens,
             "trained/ratio_max": max(u.largest.get("ratio_max", 0.0) for u in updates),
         }
+    if compared:
+        metrics |= {
+            "mismatch/kl": total["gap"] / compared,
+            "mismatch/p99": _within(torch.cat([torch.zeros(0), *(u.gaps_K for u in updates)]), 0.99),
+            "mismatch/max": max(u.largest.get("gap_max", 0.0) for u in updates),
+            "mismatch/ess": total["weight"] ** 2 / (compared * total["weight_squared"]),
+        }
     return metrics | {
-        "mismatch/kl": total.get("gap", 0.0) / compared,
-        "mismatch/p99": _within(torch.cat([torch.zeros(0), *(u.gaps_K for u in updates)]), 0.99),
-        "mismatch/max": max((u.largest.get("gap_max", 0.0) for u in updates), default=0.0),
-        "mismatch/ess": weight**2 / (compared * total["weight_squared"]) if weight else 1.0,
         "grad/nonfinite": total.get("grad/nonfinite", 0.0),
         "rows/trained": total.get("rows", 0.0) / max(num_rows, 1),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -30,6 +30,8 @@ class Update:
     """Reduction weights by term, [N, T]."""
     old_logps_NT: Tensor | None
     """None: the weights are still those of the step's start, so the update's own forward gives them."""
+    start_logps_NT: Tensor | None = None
+    """By the weights of the step's start, where a pass has told them: what an own forward of the step's first update would give."""
     embedding_grads_NH: Tensor | None = None
     """Gradient of the in-batch losses by embedding."""
     sequence_logp_grads_N: Tensor | None = None
@@ -43,9 +45,19 @@ class Update:
 
     def active(self) -> Tensor:
         """Rows that can change the gradient. [N] bool"""
+        return self._acted_on(self.credit.terms)
+
+    def learning(self) -> Tensor:
+        """Rows from which something is learned: those that a policy term or an in-batch loss acts on; all active ones of an objective
+        without a policy term. What only holds the policy where it is, such as a KL term beside one, does not count. [N] bool"""
+        policy = [name for name, term in self.credit.terms.items() if term.corrected]
+        return self._acted_on(policy or self.credit.terms)
+
+    def _acted_on(self, terms: Iterable[str]) -> Tensor:
+        """Rows that one of these terms, or an in-batch loss, weighs. [N] bool"""
         acting_N = torch.zeros_like(self.batch.judged_B)
-        for name, term in self.credit.terms.items():
-            acting_N |= (self.weights[name] * term.loss_weight_BT != 0).any(1)
+        for name in terms:
+            acting_N |= (self.weights[name] * self.credit.terms[name].loss_weight_BT != 0).any(1)
         if self.embedding_grads_NH is not None:
             acting_N |= (self.embedding_grads_NH != 0).any(1)
         if self.sequence_logp_grads_N is not None:
@@ -62,6 +74,7 @@ def build_update(step: Step, index_N: Tensor, old_logps_BT: Tensor | None) -> Up
         sequences=step.sequences.take(where),
         weights=update_weights(credit, batch),
         old_logps_NT=None if old_logps_BT is None else old_logps_BT[index_N],
+        start_logps_NT=None if step.old_logps_BT is None else step.old_logps_BT[index_N],
         prompts={name: [prompts[i] for i in where] for name, prompts in step.contexts.items()},
     )
 

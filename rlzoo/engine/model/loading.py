@@ -15,7 +15,7 @@ from rlzoo.anchoring import expanded
 from rlzoo.config import EMBEDDED, RunConfig
 from rlzoo.engine.model.lora import AdaptedPolicy, adapted, chosen
 from rlzoo.engine.model.policy import Policy
-from rlzoo.engine.model.suitability import check_kind, check_policy
+from rlzoo.engine.model.suitability import check_kind, check_packing, check_policy
 from rlzoo.engine.model.weights.adapted import Adapted
 from rlzoo.engine.model.weights.base import WeightStore
 from rlzoo.engine.model.weights.holding import hold, holds_whole
@@ -152,29 +152,31 @@ def load_policy(
         packing=config.learner.packing,
     ).eval()
     check_policy(policy, named)
-    if flash_attention(config.model):  # after what was tried in float32, which it does not compute in
+    if flash_attention(config.model, named):  # after what was tried in float32, which it does not compute in
         policy.model.set_attn_implementation(FLASH)
     return policy
 
 
-def flash_attention(config: ModelConfig) -> bool:
-    """Whether attention is FlashAttention: where it is asked for, and by `auto` where all that it needs is there. UnfitModel where it
+def flash_attention(config: ModelConfig, path: str | None = None) -> bool:
+    """Whether attention of the model at `path`, or of the policy, is FlashAttention: where it is asked for, and by `auto` where all that it needs is there. UnfitModel where it
     is asked for and could not run."""
-    lacking = _flash_lacks(config) if config.attention in ("auto", FLASH) else "it is not asked for"
+    lacking = (
+        _flash_lacks(config, path or config.path) if config.attention in ("auto", FLASH) else "it is not asked for"
+    )
     if lacking and config.attention == FLASH:
         raise UnfitModel(f"model.attention is {FLASH!r}, but {lacking}.")
     return not lacking
 
 
-def _flash_lacks(config: ModelConfig) -> str:
-    """Why FlashAttention cannot run here and what to do instead; empty where it can."""
+def _flash_lacks(config: ModelConfig, path: str) -> str:
+    """Why FlashAttention cannot run here, in the model at `path`, and what to do instead; empty where it can."""
     if pick_device(config).type != "cuda":
         return "it runs on CUDA alone and this run's device is the CPU. Use 'auto' or 'sdpa'"
     if config.dtype != "bfloat16":
         return f"it computes in bfloat16 and model.dtype is {config.dtype}. Set model.dtype=bfloat16, or use 'sdpa'"
     if find_spec("flash_attn") is None:
         return "flash-attn is not installed. Install it with `pip install flash-attn`, or use 'sdpa'"
-    kind = architecture_of(config.path)
+    kind = architecture_of(path)
     return (
         "" if getattr(kind, "_supports_flash_attn", False) else f"{kind.__name__} cannot use it. Use 'auto' or 'sdpa'"
     )
@@ -214,6 +216,8 @@ def frozen_store(config: RunConfig) -> Replicated:
 def open_other(config: RunConfig, path: str, ranks: Ranks) -> Replicated:
     """Another model than the policy, not trained, whole on every rank; at the run's precision and sampling temperature."""
     policy = load_policy(config, path=path).requires_grad_(False)
+    if config.learner.packing:
+        check_packing(policy, path)
     return Replicated(policy, dtype=getattr(torch, config.model.dtype), ranks=ranks)
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rlzoo.config import RunConfig
-from rlzoo.engine.model.loading import architecture_of, load_tokenizer, locate, settings_of
+from rlzoo.engine.model.copies import PolicyCopies
+from rlzoo.engine.model.loading import (
+    architecture_of,
+    flash_attention,
+    load_tokenizer,
+    locate,
+    settings_of,
+    weights_hash,
+)
 from rlzoo.engine.model.room import context_of
 from rlzoo.engine.model.weights.holding import holds_whole
 from rlzoo.errors import ConfigError, RlzooError, UnfitModel, UnmetNeed
@@ -25,6 +33,16 @@ def check_others(config: RunConfig, needs: Needs) -> None:
             _check(config, signal.weights.path, signal.name, entries=signal.name in matched)
 
 
+def hashes(needs: Needs, copies: PolicyCopies) -> dict[str, str]:
+    """Fingerprints of the other models' weights, by signal. All ranks call it, since models are loaded for it."""
+    found = {}
+    for signal in needs.signals:
+        if isinstance(signal.weights, OtherModel):
+            with copies.get(signal.weights).whole() as policy:
+                found[signal.name] = weights_hash(policy)
+    return found
+
+
 def _check(config: RunConfig, path: str, signal: str, *, entries: bool) -> None:
     """`entries`: whole distributions are compared, so both models must have equally many entries."""
     if not holds_whole(config.learner):
@@ -35,6 +53,7 @@ def _check(config: RunConfig, path: str, signal: str, *, entries: bool) -> None:
     try:
         locate(path)
         architecture_of(path)
+        flash_attention(config.model, path)
         theirs, ours = load_tokenizer(path), load_tokenizer(config.model.path)
     except RlzooError as error:
         raise UnfitModel(f"{signal}: {error}") from error
