@@ -73,7 +73,8 @@ def pairs(run: RunDir) -> list[Pair]:
     cosines: dict[tuple[str, str], list[float]] = {}
     for step, measured in records(run, "interference"):
         names, matrix = measured.get("domains"), measured.get("cosine")
-        if not isinstance(names, list) or not isinstance(matrix, list) or len(matrix) != len(names):
+        square = isinstance(names, list) and isinstance(matrix, list) and len(matrix) == len(names)
+        if not square or any(not isinstance(row, list) or len(row) != len(names) for row in matrix):
             raise DataError(
                 f"{run.diagnostics_file}: interference of step {step} is not a square matrix over its domains."
             )
