@@ -89,7 +89,7 @@ def difference(values: Sequence[float]) -> Difference:
 
 def intervals(values_SN: Floats, alpha: float = ALPHA) -> tuple[Floats, Floats]:
     """t intervals of many samples at once, one a row: lower and upper ends. [S]"""
-    n = values_SN.shape[-1]
+    _, n = values_SN.shape
     mean_S = values_SN.mean(-1)
     half_S = t_critical(n - 1, alpha) * values_SN.std(-1, ddof=1) / np.sqrt(n)
     return mean_S - half_S, mean_S + half_S
@@ -141,7 +141,7 @@ def correlation(scores: Sequence[tuple[float, float]]) -> float | None:
     """Pearson's, of two arms' scores, a pair a seed: what pairing is worth. None below three seeds, or without spread."""
     if len(scores) < 3 or np.std(scores, 0).min() <= _ROUNDING:
         return None
-    return float(np.corrcoef(scores, rowvar=False)[0, 1])
+    return float(np.asarray(np.corrcoef(scores, rowvar=False))[0, 1])
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from rlzoo import objective as O
 from rlzoo import registry
 from rlzoo.errors import ObjectiveFault
 from rlzoo.settings import ObjectiveConfig
-from rlzoo.types import Credit, MicroBatch, Needs, Term
+from rlzoo.types import Credit, Insert, MicroBatch, Needs, Term
 from tests.test_golden_objectives import batch_of
 
 D = torch.float64
@@ -283,7 +283,7 @@ def test_a_loss_that_is_not_finite_is_the_objectives_fault_where_all_it_was_give
 def test_the_bases_own_answers() -> None:
     plain = registry.build_objective(registry.objective_class("rft").Config.model_validate({"name": "rft"}))
     assert plain.keep(batch_of([1, 1, 1], [1, 0, 1], groups=[0, 2, 2])).tolist() == [True] * 3
-    assert plain.contexts("any", SimpleNamespace(rollouts=[1, 2])) == [O.Insert("")] * 2  # type: ignore[arg-type]
+    assert plain.contexts("any", SimpleNamespace(rollouts=[1, 2])) == [Insert("")] * 2  # type: ignore[arg-type]
     assert plain.state_dict() == {} and plain.heads(4) == {}
     plain.load_state_dict({})
     with pytest.raises(ObjectiveFault, match=r"Rft was given state \(a\)"):
@@ -351,3 +351,56 @@ def test_what_a_setting_must_lie_between(name: str) -> None:
             high = int(words[3])
             assert taken(path, high) == (words[2] == "<="), path
             assert (whole or taken(path, high - step)) and not taken(path, high + step), path
+
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "rlsd": {
+        "clip_high": 0.28, "reduction": "token", "mix": 0.5, "schedule": "linear", "decay_steps": 50, "evidence_clip": 0.2,
+        "student": "current", "teacher_context": "answer", "teacher": "snapshot", "teacher_every": 10,
+    },
+    "clipo": {
+        "embed": {"layer": -1, "pool": "mean"}, "head": {"kind": "linear", "dim": 512, "lr": 1e-3, "weight_decay": 0.01},
+        "level": "group", "form": "infonce", "tau": 0.05, "reward_lambda": 0.2, "floor": 0.5, "head_steps": 0,
+    },
+    "opsd": {
+        "form": "full", "beta": 0.5, "temperature": 1.0, "top_k": 50, "teacher": "initial", "ema_decay": 0.999,
+        "teacher_context": "trajectory",
+    },
+    "sdpo": {"form": "topk", "alpha": 0.5, "top_k": 100, "ema_decay": 0.95, "ratio_cap": 2.0},
+    "rlcsd": {
+        "std_ddof": 0, "lam": 0.5, "tau": 1.3, "delta": 0.02, "eta": 0.5, "wrong_siblings": 1, "wrong_below": 0.5,
+    },
+    "opd": {"teacher_path": "", "form": "reward", "clip_low": 0.2, "clip_high": 0.2, "mix": 0.5},
+    "dpo": {"beta": 0.1},
+    "ipo": {"beta": 0.1},
+    "ppo": {
+        "clip_low": 0.2, "clip_high": 0.2, "gamma": 1.0, "lam": 0.95, "lam_value": 1.0, "length_alpha": None, "whiten": True,
+        "critic": {"lr": 1e-3, "weight_decay": 0.01, "trunk": False, "clip": 0.2, "coef": 0.5, "warmup_steps": 0},
+    },
+}  # fmt: skip
+"""As the papers and codes that each default names have them: a changed one is changed here on purpose."""
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults_are_those_of_their_sources(name: str) -> None:
+    found = registry.objective_class(name).Config.model_validate({"name": name}).model_dump()
+    assert {key: found[key] for key in DEFAULTS[name]} == DEFAULTS[name]
+
+
+def test_what_a_critic_is_made_of() -> None:
+    """No value is better than a random one."""
+    section = {"name": "ppo", "critic": {"lr": 0.5, "weight_decay": 0.25, "trunk": True}}
+    (head,) = registry.build_objective(registry.objective_class("ppo").Config.model_validate(section)).heads(3).values()
+    assert (head.kind, head.lr, head.weight_decay, head.trunk) == ("token", 0.5, 0.25, True)
+    assert head.module(torch.ones(2, 3)).tolist() == [[0.0], [0.0]]
+
+
+def test_a_teachers_gap_is_a_mean_over_tokens() -> None:
+    """One token: minus how much surer the teacher is. None: nothing."""
+    objective = registry.build_objective(registry.objective_class("opd").Config.model_validate({"name": "opd"}))
+    for heard, gap in ((True, -0.75), (False, 0.0)):
+        batch = batch_of(
+            [1], [1], signals={"teacher": tensor(-0.25)[None]}, signal_mask={"teacher": torch.tensor([heard])},
+            old_logps_BT=tensor(-1.0)[None],
+        )  # fmt: skip
+        assert objective.assign_credit(batch).metrics == {"teacher/gap": gap}
