@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -140,6 +142,9 @@ def test_transfer_weights_at_their_edges() -> None:
 
     assert weights("topk").tolist() == [[1, 0, 0], [0, 0, 0]]  # the first of equals
     assert weights("threshold").tolist() == [[0.5, 0.5, 0], [0, 0, 0]]  # at least the minimum
+    assert (
+        weights("threshold", minimum=0.6).tolist() == weights("topk+threshold", minimum=0.6).tolist() == [[0] * 3] * 2
+    )
     assert weights("all", minimum=2.0).tolist() == [[0.5, 0.5, 0], [0, 0, 0]]
     close(weights("soft").detach(), [[0.5, 0.5, 0], [0, 0, 0]])
     assert not weights("soft").requires_grad
@@ -288,6 +293,36 @@ def test_the_bases_own_answers() -> None:
     plain.load_state_dict({})
     with pytest.raises(ObjectiveFault, match=r"Rft was given state \(a\)"):
         plain.load_state_dict({"a": 1})
+
+
+class Raises(Answers):
+    def needs(self, step: int) -> Needs:
+        raise ValueError("x")
+
+
+class Empty(O.Objective[ObjectiveConfig]):
+    name = "empty"
+
+
+def test_a_fault_is_located_where_the_error_passed_or_by_the_method_it_names() -> None:
+    def at(cls: Any, error: BaseException, method: str | None = None) -> int:
+        file, _, number = O.locate_fault(cls, error, method).rpartition(":")
+        assert Path(file).name == Path(__file__).name
+        return int(number)
+
+    def line(of: Any) -> int:
+        return inspect.getsourcelines(of)[1]
+
+    with pytest.raises(ValueError, match="x") as caught:
+        Raises(None).needs(1)
+    assert at(Raises, caught.value) == line(Raises.needs) + 1
+    assert at(Raises, caught.value, "keep") == line(Answers.keep)
+    assert at(Raises, ValueError("Raises.needs returned x")) == line(Raises.needs)
+    assert at(Raises, ValueError("Raises.keep(batch) failed")) == line(Answers.keep)
+    assert at(Raises, ValueError("anything")) == line(Answers.token_losses)
+    assert at(Empty, ValueError("x")) == line(Empty)
+    made = type("Made", (O.Objective,), {})
+    assert O.locate_fault(made, ValueError("x")) == made.__module__
 
 
 # -- settings ---------------------------------------------------------------------------------------------
