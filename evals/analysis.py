@@ -190,22 +190,20 @@ def _judge_families(
     spec: ComparisonSpec, pairs: Mapping[str, Sequence[Pair]], saturated: Mapping[str, str]
 ) -> dict[str, Judgement]:
     """Arms that claim something are one family; controls are another, so that adding one costs the claims nothing."""
-    judged: dict[str, Judgement] = {}
-    for controls in (False, True):
-        family = {arm: members for arm, members in pairs.items() if (arm in spec.controls) is controls}
-        if not family:
-            continue
-        judged |= judge(
-            {arm: [_gap(pair, MACRO) for pair in members] for arm, members in family.items()},
-            margin=spec.margin / 100,
-            identical={
-                arm for arm, members in family.items() if members and all(same_responses(p[1], p[3]) for p in members)
-            },
-            equivalence={arm: _informative(members, saturated) for arm, members in family.items()}
-            if saturated
-            else None,
-        )
-    return judged
+    claims = {arm: members for arm, members in pairs.items() if arm not in spec.controls}
+    controls = {arm: members for arm, members in pairs.items() if arm in spec.controls}
+    return _judge_family(spec, claims, saturated) | _judge_family(spec, controls, saturated)
+
+
+def _judge_family(
+    spec: ComparisonSpec, family: Mapping[str, Sequence[Pair]], saturated: Mapping[str, str]
+) -> dict[str, Judgement]:
+    return judge(
+        {arm: [_gap(pair, MACRO) for pair in members] for arm, members in family.items()},
+        margin=spec.margin / 100,
+        identical={arm for arm, members in family.items() if all(same_responses(p[1], p[3]) for p in members)},
+        equivalence={arm: _informative(members, saturated) for arm, members in family.items()} if saturated else None,
+    )
 
 
 def _gap(pair: Pair, domain: str) -> float:
@@ -233,15 +231,14 @@ def _verdict(
 ) -> ArmVerdict:
     if judgement.word == "identical" and not any(trouble.learned(r.metrics) for p in pairs for r in (p[0], p[2])):
         judgement = replace(judgement, because=f"{judgement.because}; no arm learned, for no step had a gradient")
-    own = [record.scores(evaluation)[MACRO].value for record, evaluation, _, _ in pairs]
-    other = [record.scores(evaluation)[MACRO].value for _, _, record, evaluation in pairs]
+    scored = [(own.scores(mine)[MACRO].value, other.scores(theirs)[MACRO].value) for own, mine, other, theirs in pairs]
     return ArmVerdict(
         arm=arm,
         against=against,
         control=arm in spec.controls,
         seeds=tuple(pair[0].seed for pair in pairs),
         judgement=judgement,
-        correlation=statistics.correlation(own, other) if pairs else None,
+        correlation=statistics.correlation(scored),
         checkpoints=_checkpoints(pairs),
         without=without,
         collapsed=collapsed,

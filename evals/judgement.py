@@ -114,9 +114,7 @@ def _judgement(
     margin: float,
 ) -> Judgement:
     word, because = _word(difference, p_holm, p_equivalent, identical=identical, margin=margin)
-    varies = difference is not None and difference.varies
-    sds = statistics.detectable(difference.n, arms) if difference is not None and varies else None
-    sd = difference.sd if difference is not None else None
+    detectable, seeds_needed = _sought(difference, arms, margin)
     return Judgement(
         word=word,
         because=because,
@@ -127,9 +125,18 @@ def _judgement(
         p=p,
         p_holm=p_holm,
         p_equivalent=p_equivalent,
-        detectable=sds * sd if sds is not None and sd is not None else None,
-        seeds_needed=statistics.seeds_needed(margin / sd, arms) if varies and sd else None,
+        detectable=detectable,
+        seeds_needed=seeds_needed,
     )
+
+
+def _sought(difference: Difference | None, arms: int, margin: float) -> tuple[float | None, int | None]:
+    """What as many seeds find, and how many find the margin. None and None without a spread to go by."""
+    if difference is None or not difference.varies:
+        return None, None
+    sds = statistics.detectable(difference.n, arms)
+    assert sds is not None and difference.sd is not None
+    return sds * difference.sd, statistics.seeds_needed(margin / difference.sd, arms)
 
 
 def _word(

@@ -72,8 +72,8 @@ def pairs(run: RunDir) -> list[Pair]:
     """Every pair of domains, in the order in which they were first measured together."""
     cosines: dict[tuple[str, str], list[float]] = {}
     for step, measured in records(run, "interference"):
-        names, matrix = measured.get("domains"), measured.get("cosine")
-        if not isinstance(names, list) or not isinstance(matrix, list) or len(matrix) != len(names):
+        names, matrix = measured.get("domains"), _rows(measured.get("cosine"))
+        if not isinstance(names, list) or [len(row) for row in matrix] != [len(names)] * len(names):
             raise DataError(
                 f"{run.diagnostics_file}: interference of step {step} is not a square matrix over its domains."
             )
@@ -86,6 +86,11 @@ def pairs(run: RunDir) -> list[Pair]:
         Pair(domains=names, cosine=mean(values), negative=sum(value < 0 for value in values))
         for names, values in cosines.items()
     ]
+
+
+def _rows(matrix: Any) -> list[list[Any]]:
+    """A matrix's rows; of what is none, the empty row that no domain has."""
+    return matrix if isinstance(matrix, list) and all(isinstance(row, list) for row in matrix) else [[]]
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ that seed is one observation. docs/statistics.md says why it is done this way an
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -88,7 +89,7 @@ def difference(values: Sequence[float]) -> Difference:
 
 def intervals(values_SN: Floats, alpha: float = ALPHA) -> tuple[Floats, Floats]:
     """t intervals of many samples at once, one a row: lower and upper ends. [S]"""
-    n = values_SN.shape[-1]
+    _, n = values_SN.shape
     mean_S = values_SN.mean(-1)
     half_S = t_critical(n - 1, alpha) * values_SN.std(-1, ddof=1) / np.sqrt(n)
     return mean_S - half_S, mean_S + half_S
@@ -108,12 +109,12 @@ def holm(ps: Sequence[float | None]) -> list[float]:
 
     Scandinavian Journal of Statistics 6 (1979) 65. A test that could not be made (None) counts, with p = 1.
     """
-    adjusted = [1.0] * len(ps)
+    adjusted: dict[int, float] = {}
     highest = 0.0
     for rank, (p, index) in enumerate(_ranked(ps)):
         highest = max(highest, min(1.0, (len(ps) - rank) * p))
         adjusted[index] = highest
-    return adjusted
+    return [adjusted[index] for index in range(len(ps))]
 
 
 def holm_alphas(ps: Sequence[float | None], alpha: float = ALPHA) -> list[float]:
@@ -122,24 +123,25 @@ def holm_alphas(ps: Sequence[float | None], alpha: float = ALPHA) -> list[float]
     The test of rank k is held to alpha / (m - k); once one fails, all later ones are held to that one's. Such intervals
     agree with the decisions; they are not simultaneous. Bonferroni's, at alpha / m each, are.
     """
-    alphas = [alpha / len(ps)] * len(ps)
+    alphas: dict[int, float] = {}
     remaining, failed = len(ps), False
     for p, index in _ranked(ps):
         alphas[index] = alpha / remaining
         failed = failed or p > alpha / remaining
         remaining -= not failed
-    return alphas
+    return [alphas[index] for index in range(len(ps))]
 
 
 def _ranked(ps: Sequence[float | None]) -> list[tuple[float, int]]:
-    return sorted((1.0 if p is None else p, index) for index, p in enumerate(ps))
+    """Least first, each with its place; a test that could not be made comes last, above all others."""
+    return sorted((float("inf") if p is None else p, index) for index, p in enumerate(ps))
 
 
-def correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Pearson's, of two arms' scores over the same seeds: what pairing is worth. None below three seeds, or without spread."""
-    if len(one) < 3 or min(np.std(one), np.std(other)) <= _ROUNDING:
+def correlation(scores: Sequence[tuple[float, float]]) -> float | None:
+    """Pearson's, of two arms' scores, a pair a seed: what pairing is worth. None below three seeds, or without spread."""
+    if len(scores) < 3 or np.std(scores, 0).min() <= _ROUNDING:
         return None
-    return float(np.corrcoef(one, other)[0, 1])
+    return float(np.asarray(np.corrcoef(scores, rowvar=False))[0, 1])
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -173,18 +175,11 @@ def detectable(n: int, arms: int = 1, *, chance: float = POWER, alpha: float = A
     """
     if n < 2:
         return None
-    high = 1.0
-    while power(high, n, alpha / arms) < chance:
-        high *= 2
-    return float(brentq(lambda effect: power(effect, n, alpha / arms) - chance, 0.0, high))
+    # A million standard deviations are found by two seeds among ten thousand arms.
+    return float(brentq(lambda effect: power(effect, n, alpha / arms) - chance, 0.0, 1e6))
 
 
 def seeds_needed(effect: float, arms: int = 1, *, chance: float = POWER, alpha: float = ALPHA) -> int | None:
     """Fewest seeds that find a difference of `effect` standard deviations with that chance. None beyond MOST_SEEDS."""
-    if power(effect, MOST_SEEDS, alpha / arms) < chance:
-        return None
-    low, high = 1, MOST_SEEDS  # `low` is too few, `high` is enough; power rises with n
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(effect, middle, alpha / arms) >= chance else (middle, high)
-    return high
+    needed = bisect_left(range(MOST_SEEDS + 1), chance, key=lambda n: power(effect, n, alpha / arms))  # rises with n
+    return needed if needed <= MOST_SEEDS else None

@@ -16,13 +16,17 @@ LOG_RATIO_LIMIT = 20.0
 # Groups
 
 
+def _num_groups(group_ids_B: Tensor) -> int:
+    return int(group_ids_B.max()) + 1 if group_ids_B.numel() else 0
+
+
 def _group_sums(values_B: Tensor, group_ids_B: Tensor, num_groups: int) -> Tensor:
     return values_B.new_zeros(num_groups).index_add(0, group_ids_B, values_B)
 
 
 def group_mean(values_B: Tensor, group_ids_B: Tensor, valid_B: Tensor) -> Tensor:
     """Mean over the counted rows of each row's own group. [B]  0 where a group has none."""
-    num_groups = int(group_ids_B.max()) + 1 if group_ids_B.numel() else 0
+    num_groups = _num_groups(group_ids_B)
     weight_B = valid_B.to(values_B.dtype)
     totals = _group_sums(values_B * weight_B, group_ids_B, num_groups)
     counts = _group_sums(weight_B, group_ids_B, num_groups)
@@ -31,13 +35,13 @@ def group_mean(values_B: Tensor, group_ids_B: Tensor, valid_B: Tensor) -> Tensor
 
 def group_size(group_ids_B: Tensor, valid_B: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """How many counted rows each row's group has. [B]"""
-    num_groups = int(group_ids_B.max()) + 1 if group_ids_B.numel() else 0
+    num_groups = _num_groups(group_ids_B)
     return _group_sums(valid_B.to(dtype), group_ids_B, num_groups)[group_ids_B]
 
 
 def group_equal(values_B: Tensor, group_ids_B: Tensor, valid_B: Tensor) -> Tensor:
     """True where all counted rows of the row's group hold the same value, by comparison. [B] bool"""
-    num_groups = int(group_ids_B.max()) + 1 if group_ids_B.numel() else 0
+    num_groups = _num_groups(group_ids_B)
     high = values_B.new_full((num_groups,), -math.inf)
     low = values_B.new_full((num_groups,), math.inf)
     ids, kept = group_ids_B[valid_B], values_B[valid_B]
@@ -143,7 +147,7 @@ def reduction_weights(loss_mask_BT: Tensor, reduction: Reduction, group_ids_B: T
     """
     counted = loss_mask_BT.to(torch.float64)
     lengths_B = counted.sum(1)
-    used_B = (lengths_B > 0).to(torch.float64)
+    used_B = lengths_B > 0
     match reduction:
         case "token":
             return counted / lengths_B.sum().clamp(min=1)
@@ -153,7 +157,7 @@ def reduction_weights(loss_mask_BT: Tensor, reduction: Reduction, group_ids_B: T
             return counted / (lengths_B.clamp(min=1) * used_B.sum().clamp(min=1))[:, None]
         case "group":
             _, ids_B = torch.unique(group_ids_B, return_inverse=True)
-            rows_B = group_size(ids_B, used_B.bool(), torch.float64)
+            rows_B = group_size(ids_B, used_B, torch.float64)
             groups = (used_B / rows_B.clamp(min=1)).sum().round().clamp(min=1)
             return counted / (lengths_B.clamp(min=1) * rows_B.clamp(min=1) * groups)[:, None]
 

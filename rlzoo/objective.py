@@ -220,7 +220,7 @@ def step_loss(objective: Objective[Any], micro: MicroBatch, weights: Mapping[str
         weight_BT = (weights[name] * terms[name].loss_weight_BT).to(loss_BT.dtype)
         # Where nothing counts, a loss may be anything, also NaN: it must not reach the sum through 0 * NaN.
         counts_BT = weight_BT != 0
-        broken_BT = counts_BT & ~loss_BT.detach().isfinite()
+        broken_BT = counts_BT & ~loss_BT.isfinite()
         stray[name] = broken_BT.sum() * (broken_BT & ~_given_finite(micro)).any().logical_not()
         share = loss_BT.where(counts_BT, 0.0).mul(weight_BT).sum()
         shares[name] = share.detach()
@@ -255,13 +255,13 @@ def _checked_losses(objective: Objective[Any], micro: MicroBatch) -> Mapping[str
 
 def _given_finite(micro: MicroBatch) -> Tensor:
     """Tokens at which all that a loss may be made from is finite. [B, T] bool"""
-    finite_BT = micro.logps_BT.detach().isfinite()
+    finite_BT = micro.logps_BT.isfinite()
     given = (
         *(micro.old_logps_BT, micro.entropy_BT, micro.credit.advantages_BT),
         *(*micro.heads.values(), *micro.divergences.values(), *micro.rollouts.signals.values()),
     )
     for tensor_BT in given:
-        finite_BT = finite_BT & tensor_BT.detach().isfinite()
+        finite_BT = finite_BT & tensor_BT.isfinite()
     return finite_BT
 
 

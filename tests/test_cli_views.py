@@ -45,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
             "retention": {"problems": 4, "accuracy": 0.75},
             "representations": {"alignment": 0.4, "uniformity": -1.5},
         },
-        {"step": 30},
+        {"step": 30, "interference": {}, "drift": {}},
     ]
     for line in lines:
         append_line(run.diagnostics_file, line)
@@ -75,6 +75,41 @@ def test_pairs_by_hand(run: RunDir) -> None:
     assert (pair.cosine.steps, pair.negative) == (2, 1)
 
 
+def test_pairs_of_three_domains(tmp_path: Path) -> None:
+    """Neither 0 nor a pair that was not measured counts as pointing apart."""
+    run = RunDir(tmp_path)
+    cosine = [[1.0, 0.0, None], [0.0, 1.0, -0.5], [None, -0.5, 1.0]]
+    append_line(run.diagnostics_file, {"step": 5, "interference": {"domains": ["a", "c", "b"], "cosine": cosine}})
+    found = {pair.domains: (pair.cosine.value, pair.cosine.steps, pair.negative) for pair in measurements.pairs(run)}
+    assert found == {("a", "c"): (0.0, 1, 0), ("b", "c"): (-0.5, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("domains", "cosine"),
+    [
+        ("ab", [[1.0, 0.0], [0.0, 1.0]]),
+        (["a", "b"], "no"),
+        (["a", "b"], [[1.0, 0.0]]),
+        (["a", "b"], [[1.0], [0.0]]),
+        (["a", "b"], [1.0, 0.0]),
+        (["a", "b"], None),
+    ],
+)
+def test_what_is_no_square_matrix_is_refused(domains: Any, cosine: Any, tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    append_line(run.diagnostics_file, {"step": 5, "interference": {"domains": domains, "cosine": cosine}})
+    with pytest.raises(DataError, match="step 5 is not a square matrix"):
+        measurements.pairs(run)
+
+
+def test_a_step_whose_kl_could_not_be_measured_counts_in_the_rest(run: RunDir) -> None:
+    lost = {"prompts": 1, "kl": None, "accuracy_before": 1.0, "accuracy_after": 0.7}
+    append_line(run.diagnostics_file, {"step": 40, "drift": lost})
+    found = measurements.drift(run)
+    assert (found.kl.steps, found.lost.steps, found.prompts) == (2, 3, 6)
+    assert found.lost.value == pytest.approx(0.4 / 3)
+
+
 def test_drift_by_hand(run: RunDir) -> None:
     """KL 0.01 and 0.03; accuracy lost 0.1 and 0: means 0.02 and 0.05, errors 0.01 and 0.05."""
     found = measurements.drift(run)
@@ -102,9 +137,35 @@ def test_rows_without_spread_have_points_at_the_centre(rows: Any) -> None:
     assert explained == (0.0, 0.0)
 
 
+def test_an_axis_points_where_its_largest_entry_is_positive() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(8):
+        axes, _, _ = measurements.principal_axes(rng.normal(size=(5, 4)))
+        assert all(axis[np.abs(axis).argmax()] > 0 for axis in axes)
+
+
+def test_rows_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
+    rows = np.array([[1.0, 2.0], [np.nan, 0.0], [3.0, 4.0], [0.0, np.inf]])
+    told = {"domain": np.array(["a", "b", "c", "d"]), "correct": np.array([True, True, False, False])}
+    np.savez(tmp_path / "step-000001.npz", embeddings=rows, **told)
+    embeddings, domains, correct = measurements.representation(tmp_path / "step-000001.npz")
+    assert (embeddings.tolist(), domains, correct) == ([[1.0, 2.0], [3.0, 4.0]], ["a", "c"], [True, False])
+    np.savez(tmp_path / "step-000002.npz", embeddings=rows[..., None], **told)
+    with pytest.raises(DataError, match="holds"):
+        measurements.representation(tmp_path / "step-000002.npz")
+
+
+def test_nothing_projected_explains_nothing(tmp_path: Path) -> None:
+    found = measurements.project(RunDir(tmp_path))
+    assert found.snapshots == []
+    assert all(map(math.isnan, found.explained))
+
+
 def test_a_mean_of_one_has_no_error() -> None:
-    assert measurements.mean([0.5]).se is None
-    assert math.isnan(measurements.mean([]).value)
+    assert measurements.mean([0.5]) == measurements.Mean(value=0.5, se=None, steps=1)
+    none = measurements.mean([])
+    assert math.isnan(none.value)
+    assert (none.se, none.steps) == (None, 0)
 
 
 def test_a_mean_by_hand() -> None:
@@ -142,6 +203,9 @@ def test_damaged_arrays_are_named(run: RunDir) -> None:
         measurements.project(run)
     np.savez(file, embeddings=np.zeros((2, 3)), domain=np.array(["a"]), correct=np.array([True]))
     with pytest.raises(DataError, match="holds"):
+        measurements.project(run)
+    np.savez(file, embeddings=np.zeros((1, 2)), domain=np.array(["a"]), correct=np.array([True]))
+    with pytest.raises(DataError, match="embeddings of several sizes"):
         measurements.project(run)
 
 

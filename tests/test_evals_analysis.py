@@ -8,13 +8,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rlzoo.errors import UsageError
 from rlzoo.evals import analysis, gather, statistics, wording
-from rlzoo.evals.judgement import judge
+from rlzoo.evals.judgement import judge, p_holm_text
 from rlzoo.runs.comparison import Arm, ComparisonRefused, ComparisonSpec
 from rlzoo.runs.folder import RunDir
 from tests.fake_runs import GAINS, plan, write_comparison, write_run
@@ -78,6 +79,56 @@ def test_open_verdict_says_what_would_settle_it() -> None:
     assert "would find 2" in wording.phrase(found, "grpo", 2.0)
 
 
+def test_what_could_not_be_tested_has_no_number() -> None:
+    """Nothing paired, one seed, the same at every seed: no interval, no p, no power, beside an arm that has them all."""
+    found = judge(
+        {"none": [], "one": [0.5], "still": [0.02] * 3, "open": [0.05, -0.03, 0.02]},
+        margin=0.02,
+        equivalence={"none": [], "one": [0.5], "still": [0.02] * 3, "open": [0.01, -0.02, 0.03]},
+    )
+    assert [each.difference and each.difference.n for each in found.values()] == [None, 1, 3, 3]
+    for arm, each in found.items():
+        numbers = [each.interval, each.plain, each.simultaneous, each.p, each.p_holm, each.p_equivalent]
+        assert [number is None for number in (*numbers, each.detectable, each.seeds_needed)] == [arm != "open"] * 8
+    seen = statistics.difference([0.05, -0.03, 0.02])
+    assert found["open"].p == seen.p()
+    assert found["open"].p_holm == pytest.approx(min(1.0, 4 * (seen.p() or 1)))
+    assert found["open"].plain == seen.interval()
+    assert found["open"].interval == found["open"].simultaneous == seen.interval(0.05 / 4)
+    elsewhere = statistics.difference([0.01, -0.02, 0.03]).p_equivalent(0.02)
+    assert found["open"].p_equivalent == pytest.approx(min(1.0, 4 * (elsewhere or 1)))
+
+
+def test_equivalence_is_claimed_only_where_it_can_be_shown() -> None:
+    values = [0.001, -0.002, 0.0015]
+    shown = judge({"arm": values}, margin=0.02, equivalence={"arm": values})["arm"]
+    assert shown.word == "equivalent"
+    assert shown.p_equivalent == statistics.difference(values).p_equivalent(0.02)
+    assert judge({"arm": values}, margin=0.02, equivalence={})["arm"].word == "inconclusive"
+    wide = judge({"arm": values}, margin=0.02, equivalence={"arm": [0.1, -0.2, 0.15]})["arm"]
+    assert (wide.word, wide.because) == ("inconclusive", "")
+    assert wide.p_equivalent is not None and wide.p_equivalent > 0.05
+
+
+def test_alike_at_every_seed_beside_an_arm_that_is_not() -> None:
+    found = judge({"same": [0.0, 0.0], "one": [0.0], "up": [0.1, 0.1001]}, margin=0.02, identical={"same", "one"})
+    assert {arm: each.word for arm, each in found.items()} == {
+        "same": "identical",
+        "one": "inconclusive",
+        "up": "better",
+    }
+    assert found["same"].because == "the same verdict and answer to every test problem at every seed"
+    assert "at this one, both gave the same verdict and answer" in found["one"].because
+    alone = judge({"one": [0.0]}, margin=0.02)["one"].because
+    assert "one seed shows no spread" in alone and "at this one" not in alone
+    assert "exactly the same at all 2 seeds" in judge({"arm": [0.1, 0.1]}, margin=0.02)["arm"].because
+
+
+def test_how_sure_is_told_in_three_places() -> None:
+    given = (0.0421, 0.0015, 0.001, 0.0009)
+    assert [p_holm_text(p)[7:] for p in given] == ["0.042", f"{0.0015:.3f}", "0.001", "< 0.001"]
+
+
 def false_alarms(seed: int, *, adjusted: bool, runs: int = 1_000) -> float:
     """How often three arms equal to their baseline earn at least one better or worse."""
     rng = np.random.default_rng(seed)
@@ -121,6 +172,10 @@ def test_a_whole_comparison(tmp_path: Path) -> None:
     assert lines[0] == "pass@1 over maths, code, logic · 3 paired seeds · equal steps · margin 2 points"
     assert any(line.startswith("cepo: better than grpo at these settings: +") for line in lines)
     assert any("would find 2" in line for line in lines if line.startswith("mcpo-mastery: inconclusive"))
+    assert found.domains == ["maths", "code", "logic", "macro"]
+    assert {verdict.arm for verdict in found.verdicts if verdict.control} == {"frozen"}
+    assert [(verdict.without, verdict.collapsed) for verdict in found.verdicts] == [(None, ())] * 3
+    assert [start.against for start in found.starts] == ["step 0"] * 3
 
 
 def test_scores_by_hand(tmp_path: Path) -> None:
@@ -150,7 +205,9 @@ def test_identical_arms_are_identical(tmp_path: Path) -> None:
     for seed, gain in enumerate(GAINS["grpo"]):
         write_run(folder / "runs" / f"again-seed{seed}", seed=seed, gain=gain, noise=1, rollouts=False)
     add_arm(folder, "again")
-    assert words(analysed(folder)) == {"again": "identical"}
+    (again,) = analysed(folder).verdicts
+    assert again.judgement.word == "identical"
+    assert "no arm learned" not in again.judgement.because
 
 
 def add_arm(folder: Path, name: str, *, control: bool = False) -> None:
@@ -212,6 +269,8 @@ def test_no_equivalence_at_the_ceiling(tmp_path: Path) -> None:
     assert set(found.saturated.values()) == {"ceiling"}
     assert found.verdicts[0].judgement.word != "equivalent"
     assert found.verdicts[0].judgement.p_equivalent is None
+    add_arm(tmp_path / "c", "absent")
+    assert words(analysed(tmp_path / "c"))["absent"] == "inconclusive"
 
 
 def test_below_the_start_is_worse_than_the_start(tmp_path: Path) -> None:
@@ -273,6 +332,11 @@ def test_nothing_finished_is_still_told(tmp_path: Path) -> None:
     found = analysis.analyse(spec, runs)
     assert words(found) == {"cepo": "inconclusive"}
     assert "no seed has a finished run on both sides" in found.verdict_lines()[1]
+    assert found.heading() == "no run took part · 0 paired seeds · budgets not equal · margin 2 points"
+    (cepo,) = found.verdicts
+    assert (cepo.seeds, cepo.correlation, cepo.checkpoints, found.starts, found.cells) == ((), None, None, (), ())
+    alone = analysis.analyse(replace(spec, arms=spec.arms[:1]), runs)
+    assert (alone.verdicts, alone.heading().split(" · ")[1]) == ((), "0 paired seeds")
 
 
 def test_comparing_loads_no_torch() -> None:
@@ -382,3 +446,53 @@ def test_the_difference_is_the_arms_score_less_the_baselines(tmp_path: Path) -> 
         n=2, mean=pytest.approx(np.mean(gaps)), sd=pytest.approx(np.std(gaps, ddof=1))
     )
     assert cepo.judgement.difference.mean < 0
+
+
+def rewritten(run: Path, line: int, **changes: Any) -> None:
+    """One of a run's evaluations changed, or taken out where nothing is given."""
+    lines = (run / "evals.jsonl").read_text(encoding="utf-8").splitlines()
+    lines[line] = json.dumps(json.loads(lines[line]) | changes)
+    kept = [each for at, each in enumerate(lines) if changes or at != line]
+    (run / "evals.jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+
+def test_runs_without_a_start_or_with_another_are_left_out_of_what_needs_one(tmp_path: Path) -> None:
+    """cepo has no start at seed 0 and other problems in that of seed 1; mcpo-mastery has none at all."""
+    folder = write_comparison(tmp_path / "c", rollouts=False)
+    rewritten(folder / "runs" / "cepo-seed0", 0)
+    rewritten(folder / "runs" / "cepo-seed1", 0, suite="0ther")
+    for seed in range(3):
+        rewritten(folder / "runs" / f"mcpo-mastery-seed{seed}", 0)
+    one = folder / "runs" / "grpo-seed2"  # which lacks a problem, throughout
+    for at, line in enumerate((one / "evals.jsonl").read_text(encoding="utf-8").splitlines()):
+        rewritten(one, at, problems=json.loads(line)["problems"][1:])
+    found = analysed(folder)
+    assert {start.arm: start.seeds for start in found.starts} == {"grpo": (0, 1, 2), "cepo": (2,), "mcpo-mastery": ()}
+    assert found.starts[2].judgement.word == "inconclusive"
+    cells = {cell.arm: cell for cell in found.cells if cell.domain == "macro"}
+    finals = [macro(found, "cepo", seed) for seed in (1, 2)]
+    begun = [found.grid["cepo"][seed].scored[0]["macro"].value for seed in (1, 2)]
+    assert cells["cepo"].start == pytest.approx(np.mean(begun))
+    assert cells["cepo"].gain == pytest.approx(np.mean(finals) - np.mean(begun))
+    assert cells["cepo"].seeds == 3
+    none = cells["mcpo-mastery"]
+    assert (none.start, none.gain, none.gain_interval) == (None, None, None)
+    assert none.versus is not None
+
+    def right(arm: str, seed: int) -> dict[str, float]:
+        return {each.id: each.status.count("correct") / 4 for each in found.grid[arm][seed].final.attempts}
+
+    changes: dict[str, list[float]] = {}
+    for seed in range(3):
+        mine, theirs = right("cepo", seed), right("grpo", seed)
+        for problem in mine:
+            if problem in theirs:  # all but one at seed 2
+                changes.setdefault(problem, []).append(mine[problem] - theirs[problem])
+    by_domain = [
+        np.mean([np.mean(each) for problem, each in changes.items() if problem.startswith(domain)])
+        for domain in ("maths", "code", "logic")
+    ]
+    checkpoints = found.verdicts[0].checkpoints
+    assert checkpoints is not None
+    assert checkpoints.value == pytest.approx(np.mean(by_domain))
+    assert checkpoints.problems == 120

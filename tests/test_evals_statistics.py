@@ -18,6 +18,15 @@ def test_paired_t_by_hand() -> None:
     assert high == pytest.approx(2 + 4.302653 / 3**0.5, abs=1e-6)
     # t = 2 sqrt(3); of 2 degrees of freedom, two-sided p = 1 - t / sqrt(t² + 2)
     assert found.p() == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert statistics.difference([-1.0, -2.0, -3.0]).p() == found.p()
+    low_S, high_S = statistics.intervals(np.array([[1.0, 2.0, 3.0], [0.0, 2.0, 4.0]]))  # the second is twice as wide
+    assert low_S == pytest.approx([low, 2 * low - 2])
+    assert high_S == pytest.approx([high, 2 * high - 2])
+
+
+def test_the_levels_that_reports_name() -> None:
+    """Reports say 95 % and 80 %."""
+    assert (statistics.ALPHA, statistics.POWER) == (0.05, 0.8)
 
 
 def test_equivalence_by_hand() -> None:
@@ -37,6 +46,13 @@ def test_without_spread_nothing_is_tested(values: list[float]) -> None:
     assert [found.interval(), found.p(), found.p_equivalent(2.0)] == [None] * 3
 
 
+def test_one_seed_has_no_spread_and_a_spread_beyond_rounding_is_one() -> None:
+    one = statistics.difference([0.3])
+    assert (one.n, one.mean, one.sd, one.se) == (1, 0.3, None, None)
+    assert statistics.difference([0.0, 1.5e-12 * 2**0.5]).varies  # a standard deviation of 1.5e-12
+    assert not statistics.difference([0.0, 0.7e-12 * 2**0.5]).varies
+
+
 def test_no_seeds_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         statistics.difference([])
@@ -50,6 +66,18 @@ def test_holm_by_hand() -> None:
     assert statistics.holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
     assert statistics.holm([0.9, 0.6]) == [1.0, 1.0]
     assert statistics.holm([None, 0.02]) == pytest.approx([1.0, 0.04])
+    assert statistics.holm([]) == []
+
+
+def test_holm_levels_by_hand() -> None:
+    """Sorted .01 .02 .04: all are rejected, at 5 % over 3, 2 and 1. Once one is not, later ones keep its level."""
+    assert statistics.holm_alphas([0.04, 0.01, 0.02]) == pytest.approx([0.05, 0.05 / 3, 0.025])
+    assert statistics.holm_alphas([0.03, 0.01, 0.02]) == pytest.approx([0.05, 0.05 / 3, 0.025])
+    assert statistics.holm_alphas([0.04, 0.01, 0.03]) == pytest.approx([0.025, 0.05 / 3, 0.025])
+    assert statistics.holm_alphas([None, 0.02, 0.9]) == pytest.approx([0.05 / 3] * 3)
+    assert statistics.holm_alphas([0.04, 0.025]) == [0.05, 0.025]  # at its level exactly is a rejection
+    assert statistics.holm_alphas([0.04, 0.06], 0.1) == [0.05, 0.1]
+    assert statistics.holm_alphas([]) == []
 
 
 def test_holm_intervals_agree_with_holm() -> None:
@@ -67,10 +95,12 @@ def test_holm_intervals_agree_with_holm() -> None:
 
 
 def test_correlation_by_hand() -> None:
-    assert statistics.correlation([1, 2, 3], [2, 4, 6]) == pytest.approx(1)
-    assert statistics.correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
-    assert statistics.correlation([1, 2, 3], [2, 2, 2]) is None
-    assert statistics.correlation([1, 2], [2, 4]) is None
+    assert statistics.correlation([(1, 2), (2, 4), (3, 6)]) == pytest.approx(1)
+    assert statistics.correlation([(1, 3), (2, 2), (3, 1)]) == pytest.approx(-1)
+    assert statistics.correlation([(1, 1), (2, 3), (3, 2)]) == pytest.approx(0.5)
+    assert statistics.correlation([(1, 2), (2, 2), (3, 2)]) is None
+    assert statistics.correlation([(1, 2), (2, 4)]) is None
+    assert statistics.correlation([]) is None
 
 
 # -------------------------------------------------------------------------------------------------------- power
@@ -85,6 +115,11 @@ def test_detectable_difference(n: int, sds: float) -> None:
 def test_three_seeds_with_three_arms_find_only_giants() -> None:
     assert statistics.detectable(3, 3) == pytest.approx(5.67, abs=0.01)
     assert statistics.detectable(1) is None
+    # t of 2 seeds is 12.706, and the estimated spread is below 1.2816 of the true one with 80 %: 12.706 x 1.2816 / sqrt(2)
+    assert statistics.detectable(2) == pytest.approx(11.51, abs=0.1)
+    found = statistics.detectable(6, 2, chance=0.9, alpha=0.1)
+    assert found is not None
+    assert statistics.power(found, 6, 0.05) == pytest.approx(0.9)
 
 
 def test_seeds_needed_is_the_first_that_suffices() -> None:
@@ -94,7 +129,13 @@ def test_seeds_needed_is_the_first_that_suffices() -> None:
         assert n is not None
         assert statistics.power(effect, n, 0.05 / arms) >= 0.8 > statistics.power(effect, n - 1, 0.05 / arms)
     assert statistics.seeds_needed(1e-4) is None
+    most = statistics.detectable(10_000)
+    assert most is not None
+    assert [statistics.seeds_needed(most * scale) for scale in (1.00001, 0.99999)] == [10_000, None]
+    assert statistics.seeds_needed(0.5, chance=0.9) == 44  # the textbook's
     assert statistics.power(5.0, 1) == 0
+    assert statistics.power(-1.0, 5) == statistics.power(1.0, 5)
+    assert statistics.power(0.0, 2) == pytest.approx(0.05, abs=1e-3)
 
 
 def test_power_is_what_happens() -> None:
