@@ -37,8 +37,10 @@ class Two:
         store = HashStore()
         self.run = RunDir(folder)
         self.rolls = [RollCall(rank, store, [here("cpu"), here("cuda:1")]) for rank in range(2)]
-        while not self.rolls[0]._lines:
-            time.sleep(0.001)
+        for _ in range(1000):  # the first has taken the other
+            if self.rolls[0]._lines:
+                break
+            time.sleep(0.005)
         config = toy_config("grpo")
         self.ends = [
             Ending(self.run, config, Ranks(rank, 2, self.rolls[rank]), LastStage(Silent()), signals)
