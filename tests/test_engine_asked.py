@@ -66,13 +66,13 @@ class Pool:
 
 
 class Prompts:
-    """A prompt is as long as its text."""
+    """A prompt is as long as its text; about every other one fits."""
 
     def prompt(self, messages: Sequence[Any]) -> tuple[int, ...]:
         return (1,) * len(messages[0]["content"])
 
     def fits(self, problem: Problem) -> bool:
-        return len(self.prompt(problem.messages)) < 12
+        return bool(row_key("fits", problem.id) & 1)
 
 
 def asker_of(ranks: Ranks | None = None) -> tuple[Asker, Sampler]:
