@@ -164,7 +164,7 @@ def test_the_newest_whole_checkpoint_is_found_and_damaged_ones_are_named(run: Ru
         "checkpoint step-000001 is damaged (tokenizer.json is missing); it counts no longer.",
         "checkpoint step-000004 is damaged (model.safetensors is not what was written); falling back to step-000003.",
     ]
-    assert (run.checkpoint_steps(), checkpoint.owed(run)) == ([2, 3], {1, 4})
+    assert (run.checkpoint_steps(), checkpoint.owed(run)) == ([2, 3], frozenset({1, 4}))
     for step in (2, 3):
         (run.checkpoint(step) / checkpoint.MANIFEST).write_text("[]")
     with pytest.raises(

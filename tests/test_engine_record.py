@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -109,8 +110,8 @@ def test_a_step_that_nobody_judged_has_metrics_of_nothing() -> None:
     found = batch_metrics(batch, STEP[-1:], credit_of({0: [9.0]}, batch))
     counted = {"length/mean": 6.0, "length/max": 6.0, "status/error": 1.0, "data/visits": 3.0, "own": 7.0}
     nothing = ("reward/mean", "correct/mean", "groups/mixed", "groups/mastered", "groups/all_wrong")
-    nothing += ("length/truncated", "credit/groups", "credit/advantage_abs")
-    assert found == {**counted, **dict.fromkeys(nothing, 0.0)}
+    idle = ("length/truncated", "credit/groups", "credit/advantage_abs")
+    assert found == {**counted, **dict.fromkeys((*nothing, *idle), 0.0)}
 
 
 def test_a_table_of_rollouts_by_hand() -> None:
@@ -291,9 +292,8 @@ def test_metrics_go_to_the_trackers_that_are_named(tmp_path: Path) -> None:
     trackers.log(7, {"reward/mean": 0.5})
     (tracker,) = trackers._trackers
     trackers.close()
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+    events_of = importlib.import_module("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
     (file,) = [path for path in (tmp_path / "run").rglob("*tfevents*") if path.parent.name == "run"]
-    events = EventAccumulator(str(file)).Reload()
+    events = events_of(str(file)).Reload()
     assert [(event.step, event.value) for event in events.Scalars("reward/mean")] == [(7, 0.5)]
     assert tracker.name == "tensorboard"

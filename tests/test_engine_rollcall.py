@@ -133,8 +133,13 @@ def test_whoever_does_not_notice_by_itself_is_interrupted_and_then_cut_off(
     ended = threading.Event()
     monkeypatch.setattr(rollcall, "NOTICE_S", 0.02)
     monkeypatch.setattr(rollcall, "LAST_S", 0.02 if stuck else 1e6)
-    monkeypatch.setattr(os, "_exit", lambda code: (seen.append(code), ended.set()))
     roll.stuck = seen.append
+
+    def cut_off(code: int) -> None:
+        seen.append(code)
+        ended.set()
+
+    monkeypatch.setattr(os, "_exit", cut_off)
 
     def interrupted(number: int, frame: object) -> None:
         seen.append(number)
