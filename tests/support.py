@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
+
+import pytest
 
 from rlzoo import configure
 from rlzoo.config import RunConfig
+from rlzoo.engine import rollcall
 from rlzoo.engine.reporting import Silent
 from rlzoo.runs.folder import RunDir
+from rlzoo.signals import handled
 
 SMALL = (
     "sampling.prompts_per_step=6",
@@ -77,6 +84,21 @@ def offspring(of: int) -> list[int]:
         level = [pid for pid, parent in parents.items() if parent in level]
         found += level
     return found
+
+
+@contextmanager
+def left_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Within, no roll call ends this process, which pytest runs in: where one tries to, the test fails."""
+
+    def refuse(number: int, frame: FrameType | None) -> None:
+        raise AssertionError("a roll call interrupts the test")
+
+    ended: list[int] = []
+    monkeypatch.setattr(rollcall, "NOTICE_S", 1e6)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with handled({signal.SIGTERM: refuse}):
+        yield
+    assert ended == []
 
 
 class Disturbed(Silent):
