@@ -142,7 +142,7 @@ def test_a_whole_policy_is_made_of_copies_of_the_pieces(host: bool) -> None:
             parameter.zero_()
     assert torch.equal(store.forward(ROWS).logps_K, expected)
     store.ranks = LATER
-    with store.whole(host=host) as policy:
+    with store.whole(host=True) if host else store.whole() as policy:
         assert all(parameter.is_meta == host for parameter in policy.parameters())
     learned(store)
     assert store.weights_state() == {"weights": {}, "masters": {}}
@@ -246,6 +246,7 @@ def test_who_holds_what_is_by_the_settings() -> None:
     assert not any(parameter.requires_grad for parameter in opened("none", trained=False).policy.parameters())
     for trained in (False, True):
         store = opened("none", trained=trained, activation_checkpointing=True)
+        assert len(layers_of(store.policy)) == 2
         assert all(isinstance(layer.forward, Recomputed) == trained for layer in layers_of(store.policy))
 
 
