@@ -9,9 +9,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from rlzoo.config import SamplingConfig
-from rlzoo.engine.model.rendering import Renderer
+from rlzoo.engine.model.rendering import Renderer, check_lengths
 from rlzoo.engine.model.room import PromptLimit, Room
-from rlzoo.types import Insert, Message, Rewrite
+from rlzoo.errors import DataError
+from rlzoo.types import Insert, Message, Problem, Rewrite
 
 HELLO: list[Message] = [{"role": "user", "content": "a b"}]
 
@@ -53,6 +54,37 @@ def test_a_context_may_be_as_long_as_the_model_has_room_for() -> None:
     told = [Rewrite(({"role": "user", "content": "a b " + "b " * more},)) for more in (0, 1, 2)]
     assert [renderer.under(context, (1,)) for context in told] == [(1, 2), (1, 2, 2), None]
     assert [renderer.under(Insert("b", (2,) * more), (1,)) for more in (0, 1, 2)] == [(1, 2), (1, 2, 2), None]
+
+
+class Words:
+    """Prompts of 1, 2, 3, ... words, as many as said; without end for None."""
+
+    def __init__(self, size: int | None) -> None:
+        self.name, self.count = "words", size
+
+    def size(self, split: str) -> int | None:
+        return self.count
+
+    def problem(self, split: str, index: int) -> Problem:
+        words: Message = {"role": "user", "content": " ".join("a" * (index + 1))}
+        return Problem(id=str(index), domain="maths", messages=(words,), verifier="maths", answer="1")
+
+
+@pytest.mark.parametrize(("size", "told"), [(3, None), (5, "2 of 5 prompts"), (None, "61 of the first 64 prompts")])
+def test_prompts_that_are_too_long_are_counted_before_a_run(size: int | None, told: str | None) -> None:
+    """A limit of three words: the fourth problem's prompt and those after it are over it."""
+    renderer = Renderer(tokenizer(adds="$A", start=None), PromptLimit(tokens=3))
+    source: Any = Words(size)
+    notes = check_lengths(renderer, [source], "train", "skip")
+    if told is None:
+        assert notes == []
+        assert check_lengths(renderer, [source], "train", "refuse") == []
+        return
+    (note,) = notes
+    assert note.startswith(f"{told} of words have more tokens than sampling.max_prompt = 3, the longest {size or 64}")
+    assert f"{(told.split(' prompts')[0])} test prompts" in check_lengths(renderer, [source], "test", "skip")[0]
+    with pytest.raises(DataError, match=rf"--set sampling\.max_prompt={size or 64}\).*data\.long_prompts=skip"):
+        check_lengths(renderer, [source], "train", "refuse")
 
 
 def test_what_a_model_leaves_beside_a_response() -> None:

@@ -78,6 +78,27 @@ def test_a_rollout_does_not_depend_on_its_batch():
     assert len({r.response_tokens for r in flat}) > 10
 
 
+@pytest.mark.parametrize(
+    ("most", "batches"), [(15, [15]), (14, [10, 5]), (10, [10, 5]), (9, [4, 6, 5]), (1, [4, 6, 5])]
+)
+def test_no_more_rows_are_decoded_side_by_side_than_allowed(most: int, batches: list[int], monkeypatch: Any) -> None:
+    """The shortest prompts first: 4, 6 and 5 responses; those of one prompt stay together."""
+    decode, seen = TransformersSampler._decode, list[int]()
+
+    def watched(self: Any, policy: Any, requests: Sequence[Request], decoding: Decoding) -> Any:
+        seen.append(sum(len(request.keys) for request in requests))
+        return decode(self, policy, requests, decoding)
+
+    sampler = TransformersSampler(toy_config("grpo", sampling={"max_rows": most}), toy_tokenizer())
+    sampler.publish(Replicated(toy_policy(dtype=torch.float32)), 0)
+    monkeypatch.setattr(TransformersSampler, "_decode", watched)
+    groups = sampler.sample(REQUESTS, Decoding(max_response=1))
+    assert seen == batches
+    assert [(group[0].prompt_tokens, len(group)) for group in groups] == [
+        (request.prompt_tokens, len(request.keys)) for request in REQUESTS
+    ]
+
+
 def test_noise_that_depended_on_the_batch_would_be_seen(monkeypatch: pytest.MonkeyPatch):
     """The seeded mistake: noise keyed by the row's place in the batch."""
     together = sample(REQUESTS)
@@ -118,6 +139,9 @@ def test_top_k_and_nucleus_by_hand():
     assert kept(truncate(logits, 0.75, 0)) == [0.625, 0.375, 0, 0]  # 0.5 is short of 0.75, so 0.3 comes in too
     assert kept(truncate(logits, 0.4, 0)) == [1, 0, 0, 0]
     assert kept(truncate(logits, 1.0, 0)) == [0.5, 0.3, 0.15, 0.05]
+    assert kept(truncate(logits, 1.0, 1)) == [1, 0, 0, 0]
+    assert kept(truncate(torch.zeros(1, 2), 0.5, 0)) in ([1, 0], [0, 1])  # a mass that is just reached suffices
+    assert kept(truncate(torch.zeros(1, 3), 1.0, 2)) == [0.3333] * 3  # of equals, none is left out
 
 
 def test_recorded_logps_are_renormalised_after_truncation():

@@ -14,8 +14,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,10 +27,10 @@ from safetensors.torch import load_file
 from rlzoo.cli import main
 from rlzoo.engine.model.loading import load_policy
 from rlzoo.engine.model.weights.replicated import Replicated
-from rlzoo.engine.sampling import warden
-from rlzoo.engine.sampling.engines import Serving, check_version
+from rlzoo.engine.sampling import servers, warden
+from rlzoo.engine.sampling.engines import Draw, Serving, check_version
 from rlzoo.engine.sampling.http_lines import Refused, ServerGone, ServerLines
-from rlzoo.engine.sampling.servers import Server, arguments, greet, write_weights
+from rlzoo.engine.sampling.servers import OwnServer, Server, _last_error, arguments, greet, write_weights
 from rlzoo.engine.sampling.vllm import VllmSampler
 from rlzoo.errors import ConfigError, SamplerFault, UsageError
 from tests.architectures import TRAINED, make
@@ -67,7 +69,7 @@ def answering(answers: dict[str, Any]) -> Iterator[str]:
         def log_message(self, *args: Any) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
@@ -131,14 +133,146 @@ def test_the_warden_ends_with_the_servers_exit_code(does: str, code: int) -> Non
     assert guarded(os.getpid(), sys.executable, "-c", f"import os, sys; {does}").wait(30) == code
 
 
+@pytest.mark.parametrize(
+    ("parent", "command", "code"),
+    [(os.getppid(), "exit 3", 3), (os.getppid(), "kill -9 $$", 137), (-1, "exec sleep 9", 128 + signal.SIGTERM)],
+)
+def test_a_warden_watches_server_and_run(parent: int, command: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process; of the last, the run is gone."""
+    monkeypatch.setattr(warden, "LOOK_S", 0.01)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert warden.watch(parent, ["sh", "-c", command]) == code
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("echo > here; exec sleep 9", 128 + signal.SIGTERM),
+        ("trap '' TERM; echo > here; while true; do sleep 0.01; done", 128 + signal.SIGKILL),
+    ],
+)
+def test_a_warden_that_is_asked_to_end_asks_its_server_and_kills_it_then(
+    command: str, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warden, "GRACE_S", 0.1)
+
+    def ask(seconds: float) -> None:
+        time.sleep(0.01)
+        if Path("here").exists():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def unheard(number: int, frame: Any) -> None:
+        raise AssertionError("the warden does not listen")
+
+    monkeypatch.setattr(warden, "time", SimpleNamespace(sleep=ask))
+    before = signal.signal(signal.SIGTERM, unheard)
+    try:
+        assert warden.watch(os.getppid(), ["sh", "-c", command]) == code
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# -- one that the run starts --------------------------------------------------------------------------------
+
+PLAYED = """
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+if os.path.exists("broken"):
+    sys.exit("  ValueError: no such model")
+
+worker = {"owner": "", "updates": -1}
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        told = json.loads(text) if text else {}
+        answer = {"version": "0.32.0", "success": True, "environment": dict(os.environ), "arguments": sys.argv[1:]}
+        if told.get("method") == "rlzoo_load":
+            assert os.path.exists(told["args"][0])
+            worker.update(owner=told["args"][1], updates=int(told["args"][2]))
+        if "method" in told:
+            answer = {"results": [worker]}
+        if "token_ids" in told:
+            seed = told["sampling_params"]["seed"]
+            if seed == 13 or seed == 14 and not os.path.exists("once"):
+                open("once", "w").close()
+                os._exit(3)
+            answer = {"choices": [{"token_ids": [seed], "logprobs": {"content": [{"logprob": -0.5}]}}]}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *args): ...
+
+
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which `python -m vllm...` finds a server that the tests play."""
+    module = tmp_path / "vllm" / "entrypoints" / "openai"
+    module.mkdir(parents=True)
+    (module / "api_server.py").write_text(PLAYED)
+    monkeypatch.setattr(servers, "LOOK_S", 0.02)
+    return tmp_path
+
+
+def test_a_runs_own_server_is_started_once_more_and_ends_with_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the weights it had; it is no rank, and of its environment what the user set stays."""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
+    server = OwnServer(SERVED, "me", place)
+    told = server.lines.ask("GET", "/environment")
+    assert not {"LOCAL_RANK", "RANK", "MASTER_ADDR"} & set(told["environment"])
+    assert told["environment"]["VLLM_CPU_KVCACHE_SPACE"] == "7"
+    assert told["environment"]["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert told["environment"]["VLLM_SERVER_DEV_MODE"] == "1"
+    assert told["arguments"] == arguments(SERVED, host="127.0.0.1", port=server.port, cpu=not torch.cuda.is_available())
+    assert os.getpgid(server.process.pid) == server.process.pid, "Ctrl-C is not for it"
+    server.load(iter([("a", torch.ones(2))]), 4)
+    assert server.draw([Draw((1, 2), 5), Draw((1,), 6)], {}) == [([5], [-0.5]), ([6], [-0.5])]
+    assert server.draw([Draw((1,), 14)], {}) == [([14], [-0.5])]
+    assert server.restarts == 1
+    assert server.log.read_bytes().count(b"# ") == 2
+    with pytest.raises(SamplerFault, match=r"died twice, the second time with exit code 3; its log is .*server\.log"):
+        server.draw([Draw((1,), 13)], {})
+    server.close()
+    assert not (place / "weights.safetensors").exists()
+    with pytest.raises(SamplerFault, match="died twice"):
+        server.draw([Draw((1,), 5)], {})
+
+
+def test_a_server_that_ends_or_is_silent_as_it_starts_is_told_with_its_log(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "broken").touch()
+    with pytest.raises(SamplerFault, match=r"with exit code 1 \(ValueError: no such model\); its log is"):
+        OwnServer(SERVED, "me", place)
+    monkeypatch.setattr(servers, "START_S", 0.0)
+    with pytest.raises(SamplerFault, match="did not answer within 0 s"):
+        OwnServer(SERVED, "me", place)
+
+
 # -- what is no server of ours ----------------------------------------------------------------------------
 
 
 def test_a_server_of_ours_is_taken() -> None:
     with answering(answers_of()) as url:
         greet(url, SERVED)
-    with answering(answers_of(room=4096)) as url:
-        greet(url, SERVED)
+    with answering(answers_of(room=4096, adapter=16)) as url:
+        greet(url, replace(SERVED, adapter=16))
 
 
 @pytest.mark.parametrize(
@@ -149,11 +283,12 @@ def test_a_server_of_ours_is_taken() -> None:
         ({"logps": "raw_logprobs"}, "logps is raw_logprobs, not processed_logprobs"),
         ({"room": 200}, "room is 200 tokens, fewer than the 288"),
         ({"extension": "0"}, "extension is 0, not 2"),
+        ({"adapter": 8}, "it takes adapters of rank 8 at most, fewer than 16"),
     ],
 )
 def test_a_server_of_something_else_is_refused_with_the_reason(changed: dict[str, Any], said: str) -> None:
     with answering(answers_of(**changed)) as url, pytest.raises(ConfigError) as told:
-        greet(url, SERVED)
+        greet(url, replace(SERVED, adapter=16 if "adapter" in changed else 0))
     assert said in str(told.value)
     assert "--worker-extension-cls rlzoo.engine.sampling.vllm_worker.WeightReceiver" in str(told.value)
 
@@ -220,6 +355,55 @@ def test_lines_tell_what_is_gone_from_what_refuses() -> None:
         assert lines.ask("POST", "/here", {"b": 2}) == {"a": 1}
     with pytest.raises(ServerGone):
         ServerLines(url).ask("GET", "/here", timeout=5)
+
+
+class Closing(BaseHTTPRequestHandler):
+    """Keeps connections, but for one answer each; tells what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/slow":
+            time.sleep(0.2)
+        body = {"/text": b"no json", "/empty": b" "}.get(self.path, text)
+        self.send_response(404 if self.path == "/missing" else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+    def log_message(self, *args: Any) -> None: ...
+
+
+def test_lines_survive_connections_that_were_closed_and_wait_no_longer_than_told() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Closing)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    lines = ServerLines(f"http://127.0.0.1:{server.server_port}")
+    assert [lines.ask("POST", "/", {"a": n}) for n in range(3)] == [{"a": 0}, {"a": 1}, {"a": 2}]
+    assert lines.ask("POST", "/text") == "no json"
+    assert lines.ask("POST", "/empty") is None
+    with pytest.raises(Refused) as refused:
+        lines.ask("POST", "/missing", "x" * 400)
+    assert str(refused.value) == 'HTTP 404: "' + "x" * 299
+    with pytest.raises(ServerGone, match="TimeoutError"):
+        lines.ask("POST", "/slow", timeout=0.05)
+    server.shutdown()
+    server.server_close()
+    assert ServerLines("http://somewhere").port == 80
+    assert refused.value.status == 404
+
+
+def test_the_last_error_of_a_log_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for text, told in (
+        ("all well\n", ""),
+        ("Error: one\n  TypeError: two\nthree\n", " (TypeError: two)"),
+        ("Error: one\n# Error of a command\n  File 'Error.py'\n", " (Error: one)"),
+        (f"Error: {'x' * 400}", f" ({'x' * 300})"),
+    ):
+        log.write_text(text)
+        assert _last_error(log) == told
 
 
 # -- vLLM that is not there, or does not fit --------------------------------------------------------------
