@@ -210,6 +210,8 @@ def tried(mutant: Mutant, copy: Path, recorded: Recorded, within_s: float = WITH
     if code == 0:
         return Tried(mutant=mutant, outcome="survived", tests=len(chosen), seconds=seconds)
     by = _failed(said, chosen) if code == pytest.ExitCode.TESTS_FAILED else ""
+    if code < 0 or (code == pytest.ExitCode.INTERRUPTED and "KeyboardInterrupt" in said):
+        by = f"pytest itself, which ended with {code}"
     if not by and re.search(rf"(^|/){re.escape(mutant.path)}:\d+:", said, re.MULTILINE):
         by = f"{mutant.path} no longer imports"
     if not by:

@@ -290,7 +290,7 @@ def test_only_rows_that_count_have_a_context(rows: Any) -> None:
         expected += [r.verdict is not None and r.verdict.judged and (rows == "all" or differ) for r in group.rollouts]
     assert [prompt is not None for prompt in prompts] == expected and {True, False} == set(expected)
     at = expected.index(True)
-    assert prompts[at] == (*step.sequences.prompts[at], 10)
+    assert prompts[at] == (*step.sequences.prompts[at], 10)  # type: ignore[comparison-overlap]
 
 
 def test_a_context_for_each_rollout_or_a_fault() -> None:
