@@ -282,7 +282,8 @@ def test_only_rows_that_count_have_a_context(rows: Any) -> None:
     """`credited`: groups whose judged rewards differ. A row that nobody judged has none either way."""
     bench = contexts_as(lambda group: [Insert("7")] * len(group.rollouts))
     step = bench.step(GROUPS)
-    prompts = bench.scorer._prompts(Signal(name="s", rows=rows), step)
+    prompts, crowded = bench.scorer._prompts(Signal(name="s", rows=rows), step)
+    assert crowded == 0
     expected = []
     for group in GROUPS:
         judged = [r.verdict for r in group.rollouts if r.verdict is not None and r.verdict.judged]
@@ -290,7 +291,7 @@ def test_only_rows_that_count_have_a_context(rows: Any) -> None:
         expected += [r.verdict is not None and r.verdict.judged and (rows == "all" or differ) for r in group.rollouts]
     assert [prompt is not None for prompt in prompts] == expected and {True, False} == set(expected)
     at = expected.index(True)
-    assert prompts[at] == (*step.sequences.prompts[at], 10)  # type: ignore[comparison-overlap]
+    assert prompts[at] == (*step.sequences.prompts[at], 10)
 
 
 def test_a_context_for_each_rollout_or_a_fault() -> None:
