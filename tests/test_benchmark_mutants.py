@@ -201,6 +201,7 @@ def test_the_share_leaves_out_what_was_struck(tmp_path: Path) -> None:
     assert campaign.struck(tmp_path / "none.txt") == {}
 
 
+@pytest.mark.long
 def test_a_mistake_is_tried_in_the_copy_and_taken_back(tmp_path: Path) -> None:
     """A real pytest in a small tree: noticed by its test, survived by one that asserts nothing, untested without any."""
     (tmp_path / "a.py").write_text("def f(x):\n    return x + 1\n")
@@ -242,6 +243,7 @@ def test_what_pytest_cannot_collect_notices_nothing(tests: str, tmp_path: Path) 
     assert (tmp_path / "a.py").read_text() == "LIMIT = 1 + 1\n"
 
 
+@pytest.mark.long
 def test_a_test_that_fails_alone_notices_nothing(tmp_path: Path) -> None:
     one = small_tree(
         tmp_path, "import a\ndef test_good():\n    assert a.LIMIT == 2\ndef test_broken():\n    assert a.LIMIT == 7\n"

@@ -65,7 +65,9 @@ def test_it_is_sampled_on_a_thread_of_its_own(ahead: RunDir) -> None:
     assert all(name.startswith("steps-ahead") for name in THREADS[1:])
 
 
-@pytest.mark.parametrize("stage", ["update", "publish", "save"])
+@pytest.mark.parametrize(
+    "stage", ["update", *(pytest.param(late, marks=pytest.mark.long) for late in ("publish", "save"))]
+)
 def test_a_run_that_was_cut_off_goes_on_to_the_same_end(stage: str, ahead: RunDir, tmp_path: Path) -> None:
     def die() -> None:
         raise OSError("cut off")

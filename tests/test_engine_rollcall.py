@@ -97,6 +97,7 @@ def test_a_stranger_is_hung_up_on_and_nothing_is_lost(three: Lines, store: Store
     assert three[0].wait(0.2) is None
 
 
+@pytest.mark.long
 def test_a_rank_that_is_stuck_is_cut_off_with_its_last_words() -> None:
     script = """
 import signal, socket, time
