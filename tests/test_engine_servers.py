@@ -134,11 +134,12 @@ def test_the_warden_ends_with_the_servers_exit_code(does: str, code: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("parent", "command", "code"),
-    [(os.getppid(), "exit 3", 3), (os.getppid(), "kill -9 $$", 137), (-1, "exec sleep 9", 128 + signal.SIGTERM)],
+    ("command", "code", "gone"),
+    [("exit 3", 3, False), ("kill -9 $$", 137, False), ("exec sleep 9", 128 + signal.SIGTERM, True)],
 )
-def test_a_warden_watches_server_and_run(parent: int, command: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warden_watches_server_and_run(command: str, code: int, gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process; of the last, the run is gone."""
+    parent = -1 if gone else os.getppid()
     monkeypatch.setattr(warden, "LOOK_S", 0.01)
     before = signal.getsignal(signal.SIGTERM)
     try:
