@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from torch import Tensor, nn
+from transformers.utils import is_peft_available
 
 
 @dataclass
@@ -80,6 +81,7 @@ def inject_adapter_in_model(config: LoraConfig, model: Any) -> Any:
 
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let it be found under peft's name."""
+    is_peft_available()  # transformers remembers the first answer, and that must be the true one
     peft, tuners, utils = (ModuleType(name) for name in ("peft", "peft.tuners", "peft.tuners.tuners_utils"))
     vars(peft).update(LoraConfig=LoraConfig, inject_adapter_in_model=inject_adapter_in_model)
     vars(utils).update(BaseTunerLayer=BaseTunerLayer)

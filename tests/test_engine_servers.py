@@ -226,6 +226,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     module = tmp_path / "vllm" / "entrypoints" / "openai"
     module.mkdir(parents=True)
     (module / "api_server.py").write_text(PLAYED)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setattr(servers, "LOOK_S", 0.02)
     return tmp_path
 
