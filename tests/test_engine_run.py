@@ -245,6 +245,14 @@ def test_the_suites_fingerprint_changes_with_what_judges_it(tmp_path: Path):
     assert len({plain, suite(verifier="router", domain="maths"), suite(metadata={"equality": "strict"})}) == 3
 
 
+def test_ctrl_c_in_a_step_ends_the_run_after_it(tmp_path: Path):
+    config = small_config("eval.at_start=false", "eval.at_end=false", steps=3)
+    asks = Disturbed("update", lambda: signal.raise_signal(signal.SIGINT))
+    result = train(config, tmp_path / "run", reporter=asks)
+    assert (result.state, result.step, result.reason) == ("interrupted", 1, "stopped by Ctrl-C after the step at hand")
+    assert RunDir(tmp_path / "run").checkpoint_steps() == [1]
+
+
 @pytest.mark.parametrize(("assignment", "step"), [("eval.at_end=false", 0), ("eval.at_start=false", 2)])
 def test_an_interrupt_in_an_evaluation_is_recorded_as_one(assignment: str, step: int, tmp_path: Path):
     config = small_config(assignment, steps=2)

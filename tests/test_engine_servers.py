@@ -30,6 +30,7 @@ from rlzoo.engine.model.weights.replicated import Replicated
 from rlzoo.engine.sampling import servers, warden
 from rlzoo.engine.sampling.engines import Draw, Serving, check_version
 from rlzoo.engine.sampling.http_lines import Refused, ServerGone, ServerLines
+from rlzoo.engine.sampling.inside import Inside
 from rlzoo.engine.sampling.servers import OwnServer, Server, _last_error, arguments, greet, write_weights
 from rlzoo.engine.sampling.vllm import VllmSampler
 from rlzoo.errors import ConfigError, SamplerFault, UsageError
@@ -268,6 +269,12 @@ def test_a_server_that_ends_or_is_silent_as_it_starts_is_told_with_its_log(
 
 
 # -- what is no server of ours ----------------------------------------------------------------------------
+
+
+def test_ranks_share_a_server_and_each_has_its_own_engine_inside() -> None:
+    """Whoever shares one gathers weights on the host and hands them on once."""
+    assert (Server.shared, Server.on_device, OwnServer.shared) == (True, False, True)
+    assert Inside.shared is False
 
 
 def test_a_server_of_ours_is_taken() -> None:

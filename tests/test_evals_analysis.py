@@ -176,6 +176,7 @@ def test_a_whole_comparison(tmp_path: Path) -> None:
     assert {verdict.arm for verdict in found.verdicts if verdict.control} == {"frozen"}
     assert [(verdict.without, verdict.collapsed) for verdict in found.verdicts] == [(None, ())] * 3
     assert [start.against for start in found.starts] == ["step 0"] * 3
+    assert {verdict.seeds for verdict in (*found.verdicts, *found.starts)} == {(0, 1, 2)}
 
 
 def test_scores_by_hand(tmp_path: Path) -> None:
