@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from torch import Tensor, nn
-from transformers.utils import is_peft_available
+from transformers.utils.import_utils import is_peft_available
 
 
 @dataclass
