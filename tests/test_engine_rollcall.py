@@ -105,8 +105,6 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore, Store
 from rlzoo.engine import rollcall
 from rlzoo.placement import here
-from rlzoo.signals import handled
-from tests.support import left_alone
 rollcall.NOTICE_S = rollcall.LAST_S = 0.2
 signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
 store = HashStore()
