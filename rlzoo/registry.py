@@ -207,9 +207,7 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
         )
     parents: list[Any] = list(addition.__mro__[1:])
     parent = next(cls for cls in parents if getattr(cls, "name", None) and not cls.addition)
-    part: Any = addition
-    if not issubclass(base, parent):
-        part = next((cls for cls in addition.__bases__ if getattr(cls, "addition", False)), None)
+    part = addition if issubclass(base, parent) else _part(addition)
     if part is None:
         raise UnknownName(
             f"objective {addition.name!r} adds to objectives made from {parent.name!r}, and {base.name!r} is none of them. "
@@ -217,7 +215,7 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
         )
     _refuse_collision(addition, part, base, parent)
     # Where the base has no settings that the addition lacks, the addition's stand as they are.
-    own = part.Config
+    own: Any = part.Config
     configs = (own,) if issubclass(own, base.Config) else (base.Config, own)
     alone = _declared(own, parent.Config) - _declared(base.Config, parent.Config)
     kept = {name: copy(own.model_fields[name]) for name in sorted(alone & base.Config.model_fields.keys())}
@@ -246,6 +244,15 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
     )
 
 
+def _part(addition: type[Objective[Any]]) -> type[Objective[Any]] | None:
+    """What an addition adds, as a class that stands over whatever base; None where that is more than the first of its parents."""
+    first: Any = addition.__bases__[0]
+    methods = any(hasattr(value, "__get__") for value in vars(addition).values())
+    settings = vars(addition.Config).get("__annotations__")
+    alone = getattr(first, "addition", False) and not getattr(first, "name", None)
+    return first if alone and not methods and not settings else None
+
+
 def _declared(config: type[ObjectiveConfig], above: type[ObjectiveConfig]) -> set[str]:
     """Settings that a class of settings declares itself, or by a parent that is none of `above`."""
     own: list[Any] = [cls for cls in config.__mro__ if cls not in above.__mro__]
@@ -264,15 +271,13 @@ def _refuse_collision(
 
     relative = issubclass(base, parent)
     shared: Any = parent if relative else Objective
-    told, known = (
-        set(Objective.__annotations__),
-        parent.Config.model_fields if relative else ObjectiveConfig.model_fields,
-    )
+    declared = set(Objective.__annotations__)
+    known = parent.Config.model_fields if relative else ObjectiveConfig.model_fields
     others: list[Any] = list(base.__mro__)
     for other in others:
         if "Config" not in vars(other) or (relative and not getattr(other, "addition", False)):
             continue
-        methods = {name for name in vars(part).keys() & vars(other).keys() - told if not hasattr(shared, name)}
+        methods = {name for name in vars(part).keys() & vars(other).keys() - declared if not hasattr(shared, name)}
         fields = part.Config.model_fields.keys() & other.Config.model_fields.keys() - known.keys()
         clashing = sorted(name for name in methods | fields if not name.startswith("_"))
         if part is other or clashing:

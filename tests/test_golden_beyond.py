@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from rlzoo import functional, registry, returns, surrogates
+from rlzoo.algorithms.cepo import Cepo, CepoConfig
+from rlzoo.algorithms.grpo import Grpo
+from rlzoo.algorithms.mcpo_contrastive import Contrastive, McpoContrastiveConfig
 from rlzoo.engine.budget import Spent
 from rlzoo.engine.learning.batch import draw_minibatches
 from rlzoo.engine.model.copies import PolicyCopies
@@ -25,7 +28,7 @@ from rlzoo.engine.trainer import train
 from rlzoo.errors import ConfigError, UnfitModel, UnknownName, UnmetNeed
 from rlzoo.laws.lab import Bench, frozen, relative_difference, toy_groups, toy_policy
 from rlzoo.runs.folder import RunDir
-from rlzoo.types import Initial, MicroBatch, Representations, RolloutBatch
+from rlzoo.types import Initial, MicroBatch, Needs, Representations, RolloutBatch
 from tests import bytes_model
 from tests.support import LEAST, small_config
 from tests.test_golden_objectives import batch_of, build, loss_of, pad
@@ -506,6 +509,40 @@ def test_of_several_bases_each_adds_to_the_next():
         registry.objective_class("cepo", ["dapo", "mcpo-mastery"])
     with pytest.raises(UnknownName, match="3 names no objective"):
         registry.objective_class("cepo", ["dapo", 3])  # type: ignore[list-item]
+
+
+class MoreSettings(McpoContrastiveConfig):
+    extra: float = 1.0
+
+
+class Inheriting(Cepo[CepoConfig]):
+    name = "inheriting"
+
+
+class WithMethod(Contrastive[McpoContrastiveConfig], Grpo[McpoContrastiveConfig]):
+    name, Config = "with-method", McpoContrastiveConfig
+
+    def needs(self, step: int) -> Needs:
+        return super().needs(step)
+
+
+class WithSetting(Contrastive[MoreSettings], Grpo[MoreSettings]):
+    name, Config = "with-setting", MoreSettings
+
+
+class Joining(Contrastive[McpoContrastiveConfig], Grpo[McpoContrastiveConfig]):
+    name, Config = "joining", McpoContrastiveConfig
+
+
+@pytest.mark.parametrize("addition", [Inheriting, WithMethod, WithSetting])
+def test_over_an_alien_base_nothing_of_an_addition_is_lost(addition: type[Grpo[Any]]):
+    """What it adds to its own parent's relatives alone would be left out over another base, and so it is refused there."""
+    ppo = registry.objective_class("ppo")
+    with pytest.raises(UnknownName, match="adds to objectives made from 'grpo', and 'ppo' is none of them"):
+        registry.compose(addition, ppo)
+    assert issubclass(registry.compose(addition, registry.objective_class("dapo")), addition)
+    over = registry.compose(Joining, ppo)
+    assert over.__mro__[1:3] == (Contrastive, ppo) and over.name == "joining"
 
 
 @pytest.mark.parametrize(("base", "own"), [("dpo", "preference"), ("ppo", "")])
