@@ -19,7 +19,7 @@ from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.model import loading
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.loading import check_lora, load_adapted, load_policy, locate, open_store, restore
-from rlzoo.engine.model.lora import AdaptedPolicy, adapted
+from rlzoo.engine.model.lora import adapted
 from rlzoo.engine.model.sequences import Sequences
 from rlzoo.engine.model.weights.adapted import Adapted, AdapterCopy
 from rlzoo.engine.model.weights.replicated import Replicated
@@ -29,6 +29,7 @@ from rlzoo.laws.lab import Bench, toy_groups, toy_policy
 from rlzoo.training_config import LoraConfig
 from rlzoo.types import Ema, Initial, Previous, Snapshot
 from tests import architectures, played_peft
+from tests.adapters import stirred, toy_adapted
 from tests.support import small_config
 
 ROWS = Sequences([(3, 4, 5), (6,)], [(7, 8, 1), (9, 10, 11, 1)])
@@ -39,21 +40,6 @@ UP = "model.layers.0.mlp.up_proj"
 def _peft(monkeypatch: pytest.MonkeyPatch) -> None:
     played_peft.installed(monkeypatch)
     monkeypatch.setattr(loading, "find_spec", lambda name: object())
-
-
-def toy_adapted(noise: float = 0.0, seed: int = 0, **settings: Any) -> AdaptedPolicy:
-    """The laboratory's policy with adapters of rank 4 and alpha 8; with `noise`, their second factors are not zero."""
-    policy = adapted(toy_policy(), LoraConfig(rank=4, alpha=8, **settings), base="toy", seed=seed)
-    return stirred(policy, noise)
-
-
-@torch.no_grad()
-def stirred(policy: AdaptedPolicy, noise: float) -> AdaptedPolicy:
-    generator = torch.Generator().manual_seed(1)
-    for name, parameter in policy.adapters.items():
-        if "lora_B" in name:
-            parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter.dtype), alpha=noise)
-    return policy
 
 
 def logps(weights: Any) -> Tensor:
@@ -72,7 +58,7 @@ def far(one: Tensor, other: Tensor) -> bool:
 def test_new_and_switched_off_they_are_nothing() -> None:
     plain = logps(Replicated(toy_policy()))
     assert torch.equal(logps(Adapted(toy_adapted())), plain), "the second factor begins at zero"
-    store = Adapted(toy_adapted(0.1))
+    store = Adapted(toy_adapted(noise=0.1))
     on = logps(store)
     assert far(on, plain)
     off = store.initial()
@@ -90,7 +76,7 @@ def test_new_and_switched_off_they_are_nothing() -> None:
 
 def test_merged_they_are_the_same_model() -> None:
     """W + (alpha / rank) B A, by the model's own names, a tied head by both of its."""
-    store, plain = Adapted(toy_adapted(0.1)), toy_policy()
+    store, plain = Adapted(toy_adapted(noise=0.1)), toy_policy()
     told = dict(store.full())
     assert set(told) == set(plain.model.state_dict()) == set(store.policy.plain())
     layer: Any = store.policy.get_submodule(f"model.{UP}")
@@ -187,7 +173,7 @@ def test_a_copy_is_not_trained() -> None:
 
 def test_a_checkpoint_holds_the_merged_model_and_the_adapter(tmp_path: Path) -> None:
     """By the names of peft's files; what is read back is in force, to the bit."""
-    store = Adapted(toy_adapted(0.1))
+    store = Adapted(toy_adapted(noise=0.1))
     store.policy.save(tmp_path)
     files = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert set(files) == {name for name, _ in store.adapter()}

@@ -5,15 +5,12 @@ Servers here are real ones that are not ours; what one of ours does is in tests/
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,6 +32,7 @@ from rlzoo.engine.sampling.servers import OwnServer, Server, _last_error, argume
 from rlzoo.engine.sampling.vllm import VllmSampler
 from rlzoo.errors import ConfigError, SamplerFault, UsageError
 from tests.architectures import TRAINED, make
+from tests.played_http import Answer, answering
 from tests.support import small_config
 
 SHAPE = {"architecture": "LlamaForCausalLM", "vocab_size": 100}
@@ -51,31 +49,9 @@ OURS = {
 }
 
 
-@contextmanager
-def answering(answers: dict[str, Any]) -> Iterator[str]:
-    """A server that answers by path, the rest with 404; a number is a status. Its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = answers.get(self.path, 404)
-            body = b"" if isinstance(answer, int) else json.dumps(answer).encode()
-            self.send_response(answer if isinstance(answer, int) else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET
-
-        def log_message(self, *args: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+def by_path(answers: dict[str, Any]) -> Answer:
+    """Answers by path, the rest with 404."""
+    return lambda path, said: answers.get(path, 404)
 
 
 def answers_of(**changed: Any) -> dict[str, Any]:
@@ -278,9 +254,9 @@ def test_ranks_share_a_server_and_each_has_its_own_engine_inside() -> None:
 
 
 def test_a_server_of_ours_is_taken() -> None:
-    with answering(answers_of()) as url:
+    with answering(by_path(answers_of())) as url:
         greet(url, SERVED)
-    with answering(answers_of(room=4096, adapter=16)) as url:
+    with answering(by_path(answers_of(room=4096, adapter=16))) as url:
         greet(url, replace(SERVED, adapter=16))
 
 
@@ -296,7 +272,7 @@ def test_a_server_of_ours_is_taken() -> None:
     ],
 )
 def test_a_server_of_something_else_is_refused_with_the_reason(changed: dict[str, Any], said: str) -> None:
-    with answering(answers_of(**changed)) as url, pytest.raises(ConfigError) as told:
+    with answering(by_path(answers_of(**changed))) as url, pytest.raises(ConfigError) as told:
         greet(url, replace(SERVED, adapter=16 if "adapter" in changed else 0))
     assert said in str(told.value)
     assert "--worker-extension-cls rlzoo.engine.sampling.vllm_worker.WeightReceiver" in str(told.value)
@@ -313,13 +289,13 @@ def test_a_server_of_something_else_is_refused_with_the_reason(changed: dict[str
     ],
 )
 def test_a_server_without_our_worker_is_refused(answers: dict[str, Any], said: str) -> None:
-    with answering(answers) as url, pytest.raises(ConfigError) as told:
+    with answering(by_path(answers)) as url, pytest.raises(ConfigError) as told:
         greet(url, SERVED)
     assert said in str(told.value)
 
 
 def test_a_dead_server_is_refused_before_anything_is_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with answering({}) as url:
+    with answering(by_path({})) as url:
         pass
     for words in (["train", "--algo", "grpo", "--out", str(tmp_path / "run")], ["eval", "tiny"]):
         assert main.run([*words, "--set", "sampling.backend=vllm", "--set", f"sampling.place={url}"]) == 2
@@ -339,7 +315,7 @@ def test_a_dead_server_is_refused_before_anything_is_loaded(tmp_path: Path, caps
     ],
 )
 def test_a_server_that_is_out_of_step_answers_nothing(changed: dict[str, Any], whose: str, tmp_path: Path) -> None:
-    with answering(answers_of(**changed)) as url:
+    with answering(by_path(answers_of(**changed))) as url:
         server = Server(url, "me", tmp_path)
         server.follow(4)
         with pytest.raises(SamplerFault, match=r"is out of step") as told:
@@ -348,7 +324,7 @@ def test_a_server_that_is_out_of_step_answers_nothing(changed: dict[str, Any], w
 
 
 def test_a_server_that_goes_is_told_as_that(tmp_path: Path) -> None:
-    with answering(answers_of(owner="me", updates=0)) as url:
+    with answering(by_path(answers_of(owner="me", updates=0))) as url:
         server = Server(url, "me", tmp_path)
         server.follow(0)
     with pytest.raises(SamplerFault, match="does not answer any more"):
@@ -356,7 +332,7 @@ def test_a_server_that_goes_is_told_as_that(tmp_path: Path) -> None:
 
 
 def test_lines_tell_what_is_gone_from_what_refuses() -> None:
-    with answering({"/here": {"a": 1}}) as url:
+    with answering(by_path({"/here": {"a": 1}})) as url:
         lines = ServerLines(url)
         assert lines.ask("GET", "/here") == {"a": 1}
         with pytest.raises(Refused, match="HTTP 404"):

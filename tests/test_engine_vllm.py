@@ -5,13 +5,11 @@ vLLM itself is tried in tests/scale.
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +33,7 @@ from rlzoo.engine.sampling.vllm_worker import WeightReceiver, shape_of
 from rlzoo.errors import ConfigError, Diverged, ModelError, SamplerFault, UsageError
 from rlzoo.laws.lab import toy_config, toy_policy, toy_tokenizer
 from rlzoo.types import Rollout
+from tests.played_http import answering
 from tests.support import small_config
 
 REQUESTS = [
@@ -102,31 +101,12 @@ def played_config(settings: Any, **changed: Any) -> Any:
 def serving() -> Iterator[tuple[str, Played]]:
     played = Played()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(path: str, told: Any) -> Any:
+        with played.lock:
+            return played.answer(path, told)
 
-        def do_GET(self) -> None:
-            text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            with played.lock:
-                answer = played.answer(self.path, json.loads(text) if text else None)
-            body = b"" if isinstance(answer, int) else json.dumps(answer).encode()
-            self.send_response(answer if isinstance(answer, int) else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET
-
-        def log_message(self, *args: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", played
-    finally:
-        server.shutdown()
-        server.server_close()
+    with answering(answer) as url:
+        yield url, played
 
 
 def toward(url: str, **sampling: Any) -> RunConfig:

@@ -22,7 +22,7 @@ from rlzoo.engine.budget import Spent
 from rlzoo.engine.learning.optimizer import adamw
 from rlzoo.engine.model.copies import PolicyCopies
 from rlzoo.engine.model.loading import load_adapted, load_policy, weights_hash
-from rlzoo.engine.model.lora import AdaptedPolicy, adapted, chosen
+from rlzoo.engine.model.lora import chosen
 from rlzoo.engine.model.passes import score
 from rlzoo.engine.model.sequences import Sequences, sequences_of
 from rlzoo.engine.model.weights.adapted import Adapted
@@ -31,9 +31,9 @@ from rlzoo.engine.trainer import train
 from rlzoo.errors import ConfigError
 from rlzoo.laws.lab import Bench, relative_difference, toy_groups, toy_policy
 from rlzoo.runs.folder import RunDir
-from rlzoo.training_config import LoraConfig
 from rlzoo.types import Ema, Initial, Previous, Snapshot
 from tests import architectures
+from tests.adapters import stirred, toy_adapted
 from tests.support import small_config
 
 pytestmark = pytest.mark.scale
@@ -42,21 +42,6 @@ pytest.importorskip("peft", reason="in the scale environment only")
 SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 GROUPS = toy_groups(policy=toy_policy())
 ROWS = sequences_of(GROUPS)
-
-
-def toy_adapted(rank: int = 4, noise: float = 0.0, **settings: Any) -> AdaptedPolicy:
-    """The laboratory's policy with adapters; with `noise`, their second factors are not zero."""
-    policy = adapted(toy_policy(), LoraConfig(rank=rank, alpha=8, **settings), base="toy", seed=0)
-    return stirred(policy, noise)
-
-
-@torch.no_grad()
-def stirred(policy: AdaptedPolicy, noise: float) -> AdaptedPolicy:
-    generator = torch.Generator().manual_seed(1)
-    for name, parameter in policy.adapters.items():
-        if "lora_B" in name:
-            parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter.dtype), alpha=noise)
-    return policy
 
 
 def logps(weights: Any, rows: Sequences = ROWS) -> Tensor:

@@ -15,7 +15,7 @@ from rlzoo.engine.sampling.vllm import VllmSampler
 from rlzoo.engine.trainer import train
 from rlzoo.errors import ConfigError, SamplerFault
 from rlzoo.runs.folder import RunDir
-from tests.scale.test_lora import stirred
+from tests.adapters import stirred
 from tests.scale.vllm_support import DECODING, flat, largest_gap, requests_of, vllm_config
 from tests.support import small_config
 
