@@ -4,11 +4,13 @@
 
 A third of the mistakes each from engine, objectives and statistics (`benchmarks/mutant_operators.py`): a line of code of the
 area, all lines as likely, then one of the mistakes that can be made on it. The list is written under `runs/mutants`
-before any is tried, and the table after; with `--keep` both go to `benchmarks/mutants/`, beside what is committed. Those that change no outcome are struck by hand in `benchmarks/mutants/equivalent.txt`, a line each:
-the mistake's id, then the reason. Each of the others is tried against the quick tests that run its line, those that run
-little else first, within a minute: a failing test notices it, and so does its module if it no longer imports; no test, no failure
-and no end within the minute do not. Where no quick test runs the line, tests/scale may (`benchmarks/mutant_scale.py`), and the table says so. At the end the tests that noticed something run once without any mistake: what one
-notices that fails then too is not counted. Ends with 1 where fewer than nine in ten are noticed.
+before any is tried, and the table after; with `--keep` both go to `benchmarks/mutants/`, beside what is committed. Those that
+change no outcome are struck by hand in `benchmarks/mutants/equivalent.txt`, a line each: the mistake's id, then the reason. Each
+of the others is tried against the quick tests that run its line, those that run little else first, within a minute: a failing
+test notices it, and so does its module if it no longer imports; no test, no failure and no end within the minute do not. Where no
+quick test runs the line, tests/scale may (`benchmarks/mutant_scale.py`), and the table says so. At the end the tests that noticed
+something run once without any mistake: what one notices that fails then too is not counted. Ends with 1 where fewer than nine in
+ten are noticed.
 
 Which test runs which line is recorded once, with the tests as they are in the copy (`benchmarks/mutant_lines.py`), and kept
 under `runs/mutants`; afterwards only test files that changed are recorded again, unless a watched module changed.
@@ -19,13 +21,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import importlib
 import json
-import os
 import random
 import re
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -34,43 +32,22 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from benchmarks.mutant_operators import AREAS, Mutant, mutants, watched
+from benchmarks.mutant_process import LIMIT_S, ROOT, copied, environment, load_libraries, run
 from benchmarks.mutant_scale import ScaleTests
 
-ROOT = Path(__file__).resolve().parents[1]
 LISTS = ROOT / "benchmarks" / "mutants"
 WORK = ROOT / "runs" / "mutants"
 QUICK = ("-m", "not long and not gpu and not scale", "-n", "0", "-p", "no:cacheprovider")
-LIMIT_S = 60.0
-"""For one mistake."""
 WITHIN_S = 40.0
 """How long the chosen tests took when they were recorded, at most; the rest of the minute is for what they load."""
 TOGETHER = 6
 """Test files that are recorded in one process; what is recorded is kept after each."""
 GOAL = 0.9
-
-LIBRARIES: tuple[str, ...] = (
-    "torch",
-    "transformers:Qwen2ForCausalLM",
-    "transformers:PreTrainedTokenizerFast",
-    "transformers:AutoModelForCausalLM",
-)
-LIBRARIES += (
-    "hypothesis",
-    "xdist",
-    "transformers:AutoTokenizer",
-    "scipy.optimize",
-    "pydantic",
-    "typer",
-    "rich",
-    "pyarrow.parquet",
-    "sympy",
-    "matplotlib",
-)
 
 Recorded = Mapping[str, Mapping[str, Any]]
 """By test: its seconds, and the lines it runs by file."""
@@ -127,24 +104,6 @@ def tests_of(mutant: Mutant, recorded: Recorded, within_s: float) -> list[str]:
     return chosen
 
 
-def copied(root: Path, target: Path) -> Path:
-    """The tree as git would commit it, links as links, and the virtual environment as one."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=root,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        source = root / name
-        if source.is_symlink() or source.is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name, follow_symlinks=False)
-    if not (target / ".venv").is_symlink():
-        (target / ".venv").symlink_to(Path(sys.prefix))
-    return target
-
-
 def recorded_in(copy: Path, store: Path, patterns: Sequence[str]) -> Recorded:
     """Lines by test: from `store` where they are still true, and recorded in the copy where not."""
     watched_now = _hash(copy / name for name in sorted([*watched(copy), "tests/conftest.py", "tests/support.py"]))
@@ -162,7 +121,7 @@ def recorded_in(copy: Path, store: Path, patterns: Sequence[str]) -> Recorded:
         )
         told.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", "-p", "benchmarks.mutant_lines", *QUICK, *names]
-        subprocess.run(command, cwd=copy, env=_environment(copy) | {"RLZOO_LINES": str(told)}, check=False)
+        subprocess.run(command, cwd=copy, env=environment(copy) | {"RLZOO_LINES": str(told)}, check=False)
         kept["tests"] = {test: said for test, said in kept["tests"].items() if test.partition("::")[0] not in names}
         kept["tests"] |= json.loads(told.read_text())
         kept["files"] |= {name: files[name] for name in names}
@@ -203,7 +162,7 @@ def tried(mutant: Mutant, copy: Path, recorded: Recorded, within_s: float = WITH
         return Tried(mutant=mutant, outcome="untested")
     began = time.monotonic()
     with applied(mutant, copy):
-        code, said = _run(["-x", "--tb=short", "-rfE", *QUICK, *chosen], copy)
+        code, said = run(["-x", "--tb=short", "-rfE", *QUICK, *chosen], copy)
     seconds = round(time.monotonic() - began, 1)
     if code is None:
         return Tried(mutant=mutant, outcome="late", tests=len(chosen), seconds=seconds)
@@ -237,7 +196,7 @@ def held_alone(results: Sequence[Tried], copy: Path) -> list[Tried]:
     tests = sorted({one.by for one in results if one.outcome == "noticed" and "::" in one.by and not at_scale(one)})
     if not tests:
         return [*results]
-    code, said = _run(["--tb=no", "-rfE", *QUICK, *tests], copy, LIMIT_S * len(tests))
+    code, said = run(["--tb=no", "-rfE", *QUICK, *tests], copy, LIMIT_S * len(tests))
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(f"pytest ended with {code} on the tests that noticed something:\n{said[-2000:]}")
     lines = [line for line in said.splitlines() if code and line.startswith(("FAILED ", "ERROR "))]
@@ -299,60 +258,6 @@ def append(file: Path, one: Tried) -> None:
     said = {"id": one.mutant.id, "outcome": one.outcome, "by": one.by, "tests": one.tests, "seconds": one.seconds}
     with file.open("a", encoding="utf-8") as out:
         out.write(json.dumps(said) + "\n")
-
-
-def _run(arguments: Sequence[str], copy: Path, limit_s: float = LIMIT_S) -> tuple[int | None, str]:
-    """pytest in a process of its own: exit code and output; no code where the limit ran out, and then nothing it started lives on.
-
-    The process is a fork of this one, which has loaded the libraries and nothing of the project.
-    """
-    with tempfile.TemporaryFile() as told:
-        child = os.fork()
-        if not child:
-            _pytest(arguments, copy, told.fileno())
-        end = time.monotonic() + limit_s
-        while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
-            time.sleep(0.05)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(ended[1] if ended[0] else os.waitpid(child, 0)[1])
-        told.seek(0)
-        return (code if ended[0] else None), told.read().decode(errors="replace")
-
-
-def _pytest(arguments: Sequence[str], copy: Path, out: int) -> NoReturn:
-    """What the fork does."""
-    code = 70
-    try:
-        os.setsid()
-        os.chdir(copy)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        sys.stdout = sys.stderr = os.fdopen(1, "w", encoding="utf-8", errors="replace", closefd=False)
-        os.environ.update(_environment(copy))
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("benchmarks", "rlzoo", "tests")]:
-            del sys.modules[name]
-        sys.path[:] = [str(copy), *(place for place in sys.path if place not in ("", str(ROOT)))]
-        sys.dont_write_bytecode = True
-        code = int(pytest.main([*arguments]))
-    finally:
-        sys.stdout.flush()
-        os._exit(code)
-
-
-def load_libraries() -> None:
-    """What the tests would each load for themselves."""
-    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
-    for name in LIBRARIES:
-        module, _, part = name.partition(":")
-        loaded = importlib.import_module(module)
-        if part:
-            getattr(loaded, part)
-
-
-def _environment(copy: Path) -> dict[str, str]:
-    # PYTHONSAFEPATH keeps the copy's folders off the path twice; no bytecode, so that none is older than its source.
-    return os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _hash(paths: Any) -> str:
