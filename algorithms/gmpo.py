@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -21,9 +21,7 @@ class GmpoConfig(GrpoConfig):
         "dual_clip": "a product of ratios is bounded by other tokens, not by itself",
         "entropy_top": "its ratio is the whole response's, so no token of it can be left out",
     }
-    reduction: Literal["token", "rollout", "group", "constant"] = setting(
-        "rollout", source="a mean over responses: verl and TRL code"
-    )
+    reduction: F.Reduction = setting("rollout", source="a mean over responses: verl and TRL code")
     clip_low: float = setting(0.4, source="TRL gmpo, verl `geo_mean`", gt=0)
     """How far a token's log-ratio may fall where the advantage is negative."""
     clip_high: float = setting(0.4, source="TRL gmpo, verl `geo_mean`", gt=0)

@@ -25,7 +25,7 @@ class GrpoConfig(ObjectiveConfig):
         None, source="arXiv:1912.09729 eq. 5; on in verl and EasyR1, not in the paper", gt=1
     )
     """Bound c on the loss of a negative advantage, -c·A; None = off."""
-    reduction: Literal["token", "rollout", "group", "constant"] = setting("rollout", source="arXiv:2402.03300 eq. 3")
+    reduction: F.Reduction = setting("rollout", source="arXiv:2402.03300 eq. 3")
     """The mean's unit; `rollout` is the mean over rollouts of the mean over tokens."""
     scale_by_std: bool = setting(True, source="arXiv:2402.03300 sec. 4.1.2; off in Dr. GRPO, arXiv:2503.20783")
     """Divide advantages by the group's standard deviation."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
@@ -24,9 +24,7 @@ class GspoConfig(GrpoConfig):
     }
     clip_low: float = setting(3e-4, source=f"{PAPER} sec. 5.1; verl code", gt=0, lt=1)
     clip_high: float = setting(4e-4, source=f"{PAPER} sec. 5.1; verl code", gt=0)
-    reduction: Literal["token", "rollout", "group", "constant"] = setting(
-        "rollout", source="a mean over responses: verl code"
-    )
+    reduction: F.Reduction = setting("rollout", source="a mean over responses: verl code")
     token: bool = setting(False, source=f"{PAPER} sec. 4.3; true is GSPO-token, and verl's code")
     """Each token gets the gradient of its own advantage; equal to the sequence form where a response has one advantage."""
 

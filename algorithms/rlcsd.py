@@ -115,9 +115,8 @@ class Rlcsd(Grpo[C], Generic[C]):
             self.config.eta * held_BT * L_B1 / M_B1.clamp(min=1),
             before_BT * L_B1 / (L_B1 - M_B1).clamp(min=1),
         )
-        policy = replace(
-            credit.terms["policy"], loss_weight_BT=self.acting(batch, after_BT)
-        )  # also where A = 0 has moved
+        acting_BT = self.acting(batch, after_BT)  # also where A = 0 has moved
+        policy = replace(credit.terms["policy"], loss_weight_BT=acting_BT)
         rows = read_BT.any(1).sum() / batch.valid_B.sum().clamp(min=1)
         told = {"contrast/rows": float(rows), "contrast/moved": float(moved_BT.sum() / read_BT.sum().clamp(min=1))}
         return replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ class SapoConfig(GrpoConfig):
     """Negative advantages are gated a little more sharply."""
 
     unused: ClassVar[Mapping[str, str]] = UNCLIPPED
-    reduction: Literal["token", "rollout", "group", "constant"] = setting("rollout", source="verl and TRL code")
+    reduction: F.Reduction = setting("rollout", source="verl and TRL code")
     tau_positive: float = setting(1.0, source="verl and TRL code", gt=0)
     """Sharpness of the gate for advantages of 0 or more."""
     tau_negative: float = setting(1.05, source="verl and TRL code", gt=0)

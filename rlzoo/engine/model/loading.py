@@ -158,8 +158,8 @@ def load_policy(
 
 
 def flash_attention(config: ModelConfig, path: str | None = None) -> bool:
-    """Whether attention of the model at `path`, or of the policy, is FlashAttention: where it is asked for, and by `auto` where all that it needs is there. UnfitModel where it
-    is asked for and could not run."""
+    """Whether attention of the model at `path` (None: the policy) is FlashAttention: where it is asked for, and by `auto` where all that it
+    needs is there. UnfitModel where it is asked for and could not run."""
     lacking = (
         _flash_lacks(config, path or config.path) if config.attention in ("auto", FLASH) else "it is not asked for"
     )
