@@ -25,7 +25,9 @@ class BnpoConfig(GrpoConfig):
     """The estimator; clip and mean are GRPO's."""
 
     unused: ClassVar[Mapping[str, str]] = UNSCALED
-    scale_by_std: bool = setting(False, source="arXiv:2506.02864, its code: a density stands in the std's place")
+    scale_by_std: bool = setting(
+        False, source="arXiv:2506.02864, its code: a density stands in the std's place", tag="EXACT-2"
+    )
 
     @model_validator(mode="after")
     def _reward_stays_a_share(self) -> Self:

@@ -26,7 +26,7 @@ from rlzoo.types import (
 
 
 class DpoConfig(ObjectiveConfig):
-    beta: float = setting(0.1, source="arXiv:2305.18290 sec. 6", gt=0)
+    beta: float = setting(0.1, source="arXiv:2305.18290 app. B", gt=0)
     """How strongly the policy is held to the initial one."""
 
 

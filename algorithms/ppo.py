@@ -34,9 +34,9 @@ class CriticSettings(Settings):
 
 
 class PpoConfig(ObjectiveConfig):
-    clip_low: float = setting(0.2, source=f"{PPO} table 3", gt=0, lt=1)
+    clip_low: float = setting(0.2, source=f"{PPO} sec. 6.1", gt=0, lt=1)
     """How far the importance ratio may fall below 1 before its gradient is cut."""
-    clip_high: float = setting(0.2, source=f"{PPO} table 3", gt=0)
+    clip_high: float = setting(0.2, source=f"{PPO} sec. 6.1", gt=0)
     """How far it may rise above 1."""
     gamma: float = setting(1.0, source="verl code", gt=0, le=1)
     """Discount a token."""

@@ -23,7 +23,7 @@ class SdpoConfig(ObjectiveConfig):
     form: Literal["topk", "sampled"] = setting("topk", source=CODE)
     """Over the student's `top_k` likeliest tokens and a bucket for the rest, or the sampled token alone, which is KL(student || teacher)."""
     alpha: float = setting(0.5, source=CODE, ge=0, le=1)
-    """0 is KL(teacher || student), 1 is KL(student || teacher), between them the generalised Jensen-Shannon divergence."""
+    """0 is KL(teacher || student), 1 is KL(student || teacher), between them the generalised Jensen-Shannon divergence; for form topk."""
     top_k: int = setting(100, source=CODE, ge=1)
     """How many tokens, for form topk."""
     ema_decay: float = setting(
