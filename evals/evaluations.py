@@ -59,6 +59,11 @@ def metrics(evaluation: Evaluation) -> list[str]:
     return [f"avg@{n}", *(f"pass@{k}" for k in passk.powers_of_two(n)), *([f"maj@{n}"] if n > 1 else [])]
 
 
+def problems(evaluation: Evaluation) -> set[tuple[str, str]]:
+    """What it asked: domain and id."""
+    return {(attempt.domain, attempt.id) for attempt in evaluation.attempts}
+
+
 def unjudged(evaluation: Evaluation) -> int:
     """Responses on which verification itself failed. They count as incorrect."""
     return sum(attempt.status.count(passk.UNJUDGED) for attempt in evaluation.attempts)

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from rlzoo import configure
-from rlzoo.errors import ConfigError, RlzooError
+from rlzoo.errors import ConfigError, DataError, RlzooError
 from rlzoo.evals import evaluations
 from rlzoo.evals.evaluations import MACRO
 from rlzoo.evals.passk import Estimate
@@ -146,9 +146,22 @@ def _fill(known: dict[str, Any], run: RunDir) -> None:
     known["metrics"] = tuple(run.metrics())
     everything = run.evaluations()
     known["evaluations"] = tuple(evaluations.on(everything, "test"))
+    _check_problems(known["evaluations"])
     known["scored"] = {found.step: evaluations.pass_at_1(found) for found in known["evaluations"]}
     known["curve"] = {found.step: evaluations.pass_at_1(found) for found in evaluations.curve(everything)}
     known["eval_seconds"] = sum(found.seconds for found in everything)
+
+
+def _check_problems(found: Sequence[Evaluation]) -> None:
+    """DataError where evaluations of one suite hold different problems: pairing them would fail, or lie."""
+    first: dict[str, Evaluation] = {}
+    for each in found:
+        other = first.setdefault(each.suite, each)
+        if lacking := evaluations.problems(other) ^ evaluations.problems(each):
+            raise DataError(
+                f"the evaluations of steps {other.step} and {each.step} name the same suite {each.suite}, but {len(lacking)} of all problems stand "
+                f"in only one of them, as {min(lacking)[1]!r}: evals.jsonl was changed since."
+            )
 
 
 def _unfinished(record: Record, status: RunStatus) -> str | None:

@@ -69,8 +69,7 @@ def upper_bound(evaluation: Evaluation, metric: str = "pass@1") -> Estimate:
 
 def changes(before: Evaluation, after: Evaluation, metric: str = "pass@1") -> list[Change]:
     """What changed, domain by domain, and over domains last. Refused unless both hold the same problems."""
-    ids = [{(attempt.domain, attempt.id) for attempt in evaluation.attempts} for evaluation in (before, after)]
-    if before.suite != after.suite or ids[0] != ids[1]:
+    if before.suite != after.suite or evaluations.problems(before) != evaluations.problems(after):
         raise DataError(
             f"the evaluations of steps {before.step} and {after.step} hold different problems (suites {before.suite} and {after.suite}), "
             "so their difference would mix the model's change with the problems'. Evaluate both on the same test problems."

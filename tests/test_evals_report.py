@@ -406,6 +406,21 @@ def test_strict_is_for_comparisons_and_damage_is_told(tmp_path: Path, capsys: py
     assert "--strict" in err and "not JSON" in err and "bug" not in err
 
 
+def test_an_evaluation_that_lost_a_problem_is_told_and_not_paired(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path / "run")
+    *before, last = run.evals_file.read_text(encoding="utf-8").splitlines()
+    told = json.loads(last)
+    lost = told["problems"].pop()["id"]
+    run.evals_file.write_text("\n".join([*before, json.dumps(told)]) + "\n", encoding="utf-8")
+    assert rlzoo(["report", str(run.path)]) == 1
+    err = " ".join(capsys.readouterr().err.split())
+    assert "but 1 of all problems stand in only one of them" in err and repr(lost) in err and "bug" not in err
+    assert rlzoo(["show", str(run.path)]) == 0
+    assert "no summary" in capsys.readouterr().err
+
+
 # --------------------------------------------------------------------------------------------------- the setup
 
 

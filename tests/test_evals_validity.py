@@ -164,10 +164,19 @@ def early(run: RunDir) -> None:
     run.evals_file.write_text(run.evals_file.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
 
 
+def shortened(run: RunDir) -> None:
+    """The last evaluation without its last problem."""
+    *before, last = run.evals_file.read_text(encoding="utf-8").splitlines()
+    told = json.loads(last)
+    told["problems"].pop()
+    run.evals_file.write_text("\n".join([*before, json.dumps(told)]) + "\n", encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("break_it", "why"),
     [
         (gone, "missing"),
+        (shortened, "steps 0 and 12 name the same suite"),
         (torn, "cannot be read"),
         (unfinished, "failed at step 7 (losses are not finite)"),
         (early, "its last evaluation is of step 0, but it trained to step 12"),
