@@ -46,9 +46,8 @@ class Micro:
             old_logps_BT = logps_BT.detach()
         else:
             old_logps_BT = update.old_logps_NT[where_B].to(logps_BT.dtype)
-        if (
-            share.weighted
-        ):  # ratios are recorded against the step's start, before mismatch weights touch the losses' weights
+        if share.weighted:
+            # Ratios are recorded against the step's start, before mismatch weights touch the losses' weights.
             places_K = (outputs.rows_K, outputs.columns_K)
             record_ratios(tally, logps_BT, old_logps_BT, places_K)
             if update.fresh:

@@ -286,9 +286,8 @@ def _deepspeed(device: torch.device) -> Any:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed
 
-    if (
-        device.type == "cpu"
-    ):  # it would compile an operator of its own at start, and wait for a compiler that was killed
+    if device.type == "cpu":
+        # It would compile an operator of its own at start, and wait for a compiler that was killed.
         deepspeed.ops.__compatible_ops__.update(dict.fromkeys(deepspeed.ops.__compatible_ops__, False))
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     deepspeed.init_distributed("gloo" if device.type == "cpu" else "nccl", verbose=False)
