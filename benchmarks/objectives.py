@@ -1,6 +1,6 @@
 """What an objective costs beside GRPO: a step of the default recipe, as many updates, skipping off for both.
 
-    python -m benchmarks.objectives [--steps 6] [--rounds 2] [--set NAME=VALUE]
+    python -m benchmarks.objectives [--steps 6] [--rounds 2] [--also NAME ...] [--set NAME=VALUE]
 
 The learning rate is 0, so all arms sample the same rollouts and do the same work but for their own. Arms take turns,
 `rounds` times; the first step of each turn is warm-up. Prints medians, ratios to GRPO, and the price of not skipping.
@@ -43,11 +43,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--also", nargs="+", default=[], metavar="NAME", help="objectives as they are, beside those")
     parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
-    lines: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
+    arms = ARMS | {name: (name,) for name in given.also}
+    lines: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     for _ in range(given.rounds):
-        for arm, own in ARMS.items():
+        for arm, own in arms.items():
             lines[arm] += measure(own, given.steps, given.set)
     seconds = {arm: statistics.median(line["time/step"] for line in of) for arm, of in lines.items()}
     table = {
