@@ -83,7 +83,8 @@ def drawn(found: Sequence[Mutant], seed: int, count: int) -> list[Mutant]:
 def tests_of(mutant: Mutant, recorded: Recorded, within_s: float) -> list[str]:
     """Tests that run the mistake's statement, those with the fewest lines first, as many as fit.
 
-    What runs at import may show in a test that runs no line of the module: all tests then count of a file in which one does.
+    What runs at import may show in a test that runs no line of the module: all tests then count of a file in which one does, those that
+    do first.
     """
 
     def reach(test: str) -> int:
@@ -96,7 +97,7 @@ def tests_of(mutant: Mutant, recorded: Recorded, within_s: float) -> list[str]:
     files = {test.partition("::")[0] for test in recorded if mutant.imported and runs(test)}
     chosen: list[str] = []
     spent = 0.0
-    for test in sorted(recorded, key=lambda test: (reach(test), test)):
+    for test in sorted(recorded, key=lambda test: (not runs(test), reach(test), test)):
         known = recorded[test]["seconds"]
         if (runs(test) or test.partition("::")[0] in files) and (not chosen or spent + known <= within_s):
             chosen.append(test)

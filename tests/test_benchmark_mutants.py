@@ -185,7 +185,7 @@ def test_what_runs_at_import_is_tried_on_whole_test_files() -> None:
         "test_a.py::reads": {"seconds": 1.0, "lines": {}},
         "test_b.py::other": {"seconds": 1.0, "lines": {"b.py": [2]}},
     }
-    assert campaign.tests_of(imported, recorded, 30.0) == ["test_a.py::reads", "test_a.py::runs"]
+    assert campaign.tests_of(imported, recorded, 30.0) == ["test_a.py::runs", "test_a.py::reads"]
 
 
 def test_the_share_leaves_out_what_was_struck(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,13 +13,17 @@ from torch._C._distributed_c10d import HashStore
 from rlzoo.config import BudgetConfig
 from rlzoo.engine.budget import Spent
 from rlzoo.engine.clock import Clock, Stop
+from rlzoo.engine.learning.batch import draw_minibatches
+from rlzoo.engine.learning.learner import _by_domain
 from rlzoo.engine.model.sequences import sequences_of
 from rlzoo.engine.ranks import Ranks
 from rlzoo.engine.reporting import Silent
 from rlzoo.engine.rollcall import Loss, RollCall
 from rlzoo.engine.step import Costs
+from rlzoo.laws.lab import Bench, toy_groups
 from rlzoo.placement import here
 from rlzoo.types import Group, Problem, Rollout
+from tests.test_golden_objectives import batch_of
 
 
 def group(prompt: int, *responses: int) -> Group:
@@ -58,6 +62,25 @@ def test_costs_by_hand() -> None:
     costs.read(rows, 10)
     costs.read(rows, -5)
     assert (costs.extra_tokens, costs.heavier) == (108, 135.0)
+
+
+def test_old_log_probs_of_later_updates_are_charged_as_scoring() -> None:
+    """Of two updates the second's rows are read before the first moves the policy; with one update there is nothing to read."""
+    for updates in (1, 2):
+        learner = {"updates_per_step": updates, "skip": False}
+        bench = Bench("grpo", learner=learner)
+        step = bench.step(toy_groups(policy=bench.policy))
+        parts = draw_minibatches(step.batch, updates, bench.config.seed)
+        bench.learner.learn(step, 0.0)
+        later = torch.cat([*parts[1:], torch.zeros(0, dtype=torch.int64)])
+        assert step.costs.scoring_tokens == sum(step.sequences.lengths[i] for i in later.tolist())
+        assert (step.costs.scoring_tokens > 0) == (updates == 2)
+        assert step.costs.train_tokens == sum(step.sequences.lengths)
+
+
+def test_a_domain_without_a_judged_rollout_has_no_share_that_learned() -> None:
+    batch = replace(batch_of([1, 1, 1], [1, 0, 1], domains=[0, 0, 1]), judged_B=torch.tensor([True, True, False]))
+    assert _by_domain(batch, torch.tensor([True, False, True])) == {"learned/math": 0.5}
 
 
 def test_costs_add_up_one_by_one() -> None:

@@ -287,6 +287,13 @@ def test_clipo_infonce(tau: float) -> None:
     close(losses, at({i: int(chosen[i].nonzero()) for i in PICKS}))
 
 
+def test_infonce_draws_anew_at_each_step() -> None:
+    """The same responses get keys one higher a step later, which is another draw."""
+    batch = eight()
+    later = row_keys(replace(batch, step=batch.step + 1))
+    assert (later - row_keys(batch)).tolist() == [1] * 8
+
+
 def test_infonce_draws_every_positive_as_often_and_in_any_order() -> None:
     """Of three positives, over 3,000 draws each is taken 1,000 times, give or take five standard errors of 26."""
     positives = ~torch.eye(4, dtype=torch.bool)
