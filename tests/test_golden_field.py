@@ -26,7 +26,6 @@ from rlzoo.evals.validity.differences import differing
 from rlzoo.laws.lab import Bench, toy_config, toy_groups, toy_policy
 from rlzoo.lengths import overlong_punishment
 from rlzoo.objective import Objective
-from rlzoo.settings import ObjectiveConfig
 from rlzoo.types import MicroBatch, RolloutBatch
 from tests.test_golden_objectives import WIDTHS, batch_of, build, close, loss_of, pad
 
@@ -489,37 +488,6 @@ def test_a_weight_of_zero_in_vespos_sum_counts_as_1e_8() -> None:
 
 
 # -- settings and additions -------------------------------------------------------------------------------
-
-GRPO = {
-    "clip_low": 0.2, "clip_high": 0.2, "dual_clip": None, "reduction": "rollout", "scale_by_std": True, "std_ddof": 1,
-    "std_eps": 1e-6, "kl_coef": 0.0, "kl_form": "k3", "entropy_coef": 0.0, "entropy_top": None,
-}  # fmt: skip
-OWN: dict[str, dict[str, Any]] = {
-    "bnpo": {"scale_by_std": False},
-    "cispo": {"clip_low": 1.0, "clip_high": 4.0, "reduction": "token"},
-    "dapo": {"clip_high": 0.28, "reduction": "token", "dynamic_sampling": True, "overlong": 1.0, "overlong_share": 0.2},
-    "dr-grpo": {"scale_by_std": False, "reduction": "constant"},
-    "gmpo": {"clip_low": 0.4, "clip_high": 0.4},
-    "gspo": {"clip_low": 3e-4, "clip_high": 4e-4, "token": False},
-    "luspo": {"clip_low": 2e-3, "clip_high": 2.5e-3, "token": False},
-    "max-rl": {"scale_by_std": False},
-    "reinforce": {"scale_by_std": False},
-    "reinforce-pp": {"scale_by_std": False, "reduction": "token", "baseline": False},
-    "rloo": {"scale_by_std": False},
-    "sapo": {"tau_positive": 1.0, "tau_negative": 1.05},
-    "vespo": {
-        "reduction": "token", "k_positive": 2.0, "lambda_positive": 3.0, "k_negative": 3.0, "lambda_negative": 2.0,
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FIELD)
-def test_defaults_are_those_of_their_sources(name: str) -> None:
-    found = build(name=name).config.model_dump()
-    assert {key: value for key, value in found.items() if key not in ObjectiveConfig.model_fields} == {
-        **GRPO,
-        **OWN[name],
-    }
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,23 @@ def test_clipo_infonce(tau: float) -> None:
     close(losses, at({i: int(chosen[i].nonzero()) for i in PICKS}))
 
 
+def test_infonce_draws_by_a_hash_of_both_keys() -> None:
+    """By Python's integers, cut to 64 bits with a sign: a change of the hash changes what every earlier run drew."""
+
+    def cut(number: int) -> int:
+        return (number + 2**63) % 2**64 - 2**63
+
+    def hashed(one: int, other: int) -> int:
+        mixed = cut(one * 0x9E3779B1 + other)
+        mixed = cut((mixed ^ (mixed >> 29)) * 0x85EBCA77)
+        return (mixed ^ (mixed >> 32)) & 0x7FFF_FFFF
+
+    keys = [5, -7 * 10**12, 3 * 10**15, 12345678901, -1, 2**40]
+    chosen = drawn(~torch.eye(6, dtype=torch.bool), torch.tensor(keys))
+    expected = [max((j for j in range(6) if j != i), key=lambda j: hashed(keys[i], keys[j])) for i in range(6)]
+    assert chosen.nonzero()[:, 1].tolist() == expected
+
+
 def test_infonce_draws_anew_at_each_step() -> None:
     """The same responses get keys one higher a step later, which is another draw."""
     batch = eight()

@@ -5,10 +5,12 @@ Sums are in the tests. A case shows one place where a setting acts, not all of t
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -457,10 +459,9 @@ def test_evidence_by_hand(settings: dict[str, float], factors: Sequence[float]) 
     batch = replace(PAIR, signals=signals, signal_mask=masks)
     credit = build("cepo", **PLAIN, **settings).assign_credit(batch)
     assert credit.advantages_BT[:, 0].tolist() == pytest.approx([0.5 * factors[0], -0.5 * factors[1]])
-    one = replace(
-        batch, signal_mask={**masks, "negative": torch.tensor([True, False])}
-    )  # read by one teacher: no evidence
-    assert advantages(build("cepo", **PLAIN, **settings), one) == pytest.approx([0.5 * factors[0], -0.5])
+    for teacher in masks:  # a row that one of them did not read has no evidence
+        one = replace(batch, signal_mask={**masks, teacher: torch.tensor([True, False])})
+        assert advantages(build("cepo", **PLAIN, **settings), one) == pytest.approx([0.5 * factors[0], -0.5])
 
 
 # -- mcpo-contrastive -------------------------------------------------------------------------------------
@@ -685,39 +686,43 @@ def test_what_embeds_a_rollout(layer: int, pool: str) -> None:
 
 # -- defaults ---------------------------------------------------------------------------------------------
 
-GRPO = {
-    "clip_low": 0.2, "clip_high": 0.2, "dual_clip": None, "reduction": "rollout", "scale_by_std": True, "std_ddof": 1,
-    "std_eps": 1e-6, "kl_coef": 0.0, "kl_form": "k3", "entropy_coef": 0.0, "entropy_top": None,
-}  # fmt: skip
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "grpo": GRPO,
-    "mcpo-mastery": GRPO
-    | {
-        "clip_high": 0.28, "mastered_threshold": 1.0, "scale_threshold": 0.5, "advantage_clip": None, "keep_all_wrong": True,
-        "hkl": {"delta": 0.01, "beta": 1.0, "estimator": "k3", "anchor": "rollout_old", "norm": "mastered"},
-    },
-    "cepo": GRPO
-    | {
-        "clip_high": 0.28, "dual_clip": 3.0, "reduction": "token", "mix": 0.5, "schedule": "linear", "warm_steps": 25,
-        "evidence_clip": 0.5, "empty_negative": "grpo", "contrast": "answer", "contrast_tokens": 64, "teacher": "policy",
-        "teacher_every": 25,
-    },
-    "mcpo-contrastive": GRPO
-    | {
-        "mode": "loss", "embed": {"layer": -1, "pool": "mean"},
-        "head": {"kind": "linear", "dim": 128, "lr": 1e-3, "weight_decay": 0.01},
-        "transfer": {"rule": "topk", "k": 2, "delta_sim": 0.0, "anchor": "rollout"}, "negatives": "pool",
-        "denominator": "per-pair", "intra": {"form": "infonce", "scope": "domain"}, "tau": 0.1, "lambda_cross": 0.1,
-        "lambda_intra": 0.1, "reward_lambda": 0.2, "floor": 0.5, "memory_bank": 0,
-    },
-}  # fmt: skip
-"""As the papers, codes and readings that each default names have them: a changed one is changed here on purpose."""
+DEFAULTS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "golden" / "settings.json").read_text())
+"""By objective and setting: default, bounds and choices, as papers, codes and readings have them. A changed one is changed here on purpose."""
 
 
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_defaults_are_those_of_their_sources(name: str) -> None:
-    found = build(name).config.model_dump()
-    assert {key: value for key, value in found.items() if key not in ObjectiveConfig.model_fields} == DEFAULTS[name]
+def declared(settings: type[Settings]) -> dict[str, Any]:
+    """Default, bounds and choices of each setting; parts of several nested."""
+    found: dict[str, Any] = {}
+    for name, field in settings.model_fields.items():
+        if name in ObjectiveConfig.model_fields:
+            continue
+        if isinstance(field.default, Settings):
+            found[name] = declared(type(field.default))
+            assert field.default == type(field.default)(), f"{name} as a part has other defaults than its class"
+            continue
+        limits = {
+            key: getattr(limit, key)
+            for limit in field.metadata
+            for key in ("gt", "ge", "lt", "le")
+            if hasattr(limit, key)
+        }
+        words = [
+            word
+            for part in (field.annotation, *get_args(field.annotation))
+            for word in get_args(part)
+            if isinstance(word, str)
+        ]
+        found[name] = {"default": field.default, **limits, **({"choices": words} if words else {})}
+    return found
+
+
+@pytest.mark.parametrize("name", registry.objectives.names())
+def test_defaults_and_bounds_are_those_of_their_sources(name: str) -> None:
+    assert declared(registry.objective_class(name).Config) == DEFAULTS[name]
+
+
+def test_no_default_is_kept_of_what_is_not_there() -> None:
+    assert set(DEFAULTS) == set(registry.objectives.names())
 
 
 @pytest.mark.parametrize(
