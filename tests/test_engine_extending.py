@@ -12,9 +12,9 @@ from rlzoo.engine.trainer import train
 from rlzoo.errors import CheckpointError, ConfigError
 from rlzoo.runs.folder import RunDir
 from rlzoo.runs.identity import settings_digest
-from tests.support import as_flags, final_weights, small_config, without_times
+from tests.support import LEAST, as_flags, final_weights, small_config, without_times
 
-QUIET = ("eval.at_start=false", "eval.at_end=false", "checkpoint.every=0")
+QUIET = (*LEAST, "eval.at_start=false", "eval.at_end=false", "checkpoint.every=0")
 
 
 def test_an_extended_run_is_the_longer_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

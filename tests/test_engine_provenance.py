@@ -24,7 +24,7 @@ from rlzoo.errors import DataError
 from rlzoo.runs.folder import RunDir
 from rlzoo.runs.identity import Provenance, SourceFile, first_change, settings_digest
 from tests.fake_runs import PROVENANCE
-from tests.support import small_config
+from tests.support import LEAST, small_config
 
 ROOT = Path(__file__).resolve().parents[1]
 MINE = """from rlzoo.algorithms.cepo import Cepo
@@ -183,7 +183,12 @@ class Heard(Silent):
 
 def test_a_run_keeps_what_code_each_stretch_of_its_steps_ran_with() -> None:
     config = small_config(
-        "objective.name=mine.py:Mine", "checkpoint.every=1", "checkpoint.keep_last=4", "eval.at_start=false", steps=2
+        *LEAST,
+        "objective.name=mine.py:Mine",
+        "checkpoint.every=1",
+        "checkpoint.keep_last=4",
+        "eval.at_start=false",
+        steps=2,
     )
     run = RunDir(Path("run"))
     train(config, run.path)
@@ -214,7 +219,7 @@ def test_a_run_keeps_what_code_each_stretch_of_its_steps_ran_with() -> None:
 
 
 def test_a_run_that_goes_on_in_other_surroundings_says_so() -> None:
-    quiet = ("checkpoint.every=1", "checkpoint.keep_last=4", "eval.at_start=false", "eval.at_end=false")
+    quiet = (*LEAST, "checkpoint.every=1", "checkpoint.keep_last=4", "eval.at_start=false", "eval.at_end=false")
     config, run, heard = small_config(*quiet, steps=2), RunDir(Path("run")), Heard()
     train(config, run.path)
     begun = run.provenance()
@@ -249,7 +254,7 @@ def test_the_first_line_that_differs() -> None:
 
 
 def test_a_stretch_says_when_it_began_on_how_many_cores_and_at_which_commit() -> None:
-    config, run = small_config("eval.at_start=false", "eval.at_end=false", steps=1), RunDir(Path("run"))
+    config, run = small_config(*LEAST, "eval.at_start=false", "eval.at_end=false", steps=1), RunDir(Path("run"))
     train(config, run.path)
     found = run.provenance()
     assert found is not None

@@ -29,7 +29,7 @@ from rlzoo.metrics import find, glossary
 from rlzoo.registry import objective_class, objectives
 from rlzoo.runs.folder import RunDir
 from rlzoo.types import Credit, RolloutBatch
-from tests.support import Disturbed, Listening, final_weights, small_config, without_times
+from tests.support import LEAST, Disturbed, Listening, final_weights, small_config, without_times
 
 EVERY_STEP = "checkpoint.every=1"
 CODE_IN_TESTS_ALONE = ("data.sources=[{name: maths}]", "eval.sources=[{name: code}]")
@@ -237,7 +237,7 @@ def test_the_suites_fingerprint_changes_with_what_judges_it(tmp_path: Path):
         row = {"prompt": "1+1=?", "answer": "2", "verifier": "maths", "split": "test", **more}
         (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
         source = f"eval.sources=[{{name: file, options: {{path: {tmp_path / 'rows.jsonl'}}}}}]"
-        train(small_config(source, "control.frozen=true"), tmp_path / "run", overwrite=True)
+        train(small_config(*LEAST, source, "control.frozen=true"), tmp_path / "run", overwrite=True)
         return RunDir(tmp_path / "run").evaluations()[0].suite
 
     plain = suite()
