@@ -49,7 +49,8 @@ def on_ranks(cases: list[Case], folder: Path, world: int = 2, seconds: int = 300
     """What `world` ranks found, one process each for all cases together."""
     (folder / "cases.json").write_text(json.dumps(cases))
     found = folder / f"found-{len(list(folder.iterdir()))}.pt"
-    launch(str(SCRIPT), str(folder / "cases.json"), str(found), str(seconds - 10), world=world, seconds=seconds)
+    said = launch(str(SCRIPT), str(folder / "cases.json"), str(found), str(seconds - 10), world=world, seconds=seconds)
+    assert not [line for each in said for line in each.splitlines() if "deprecated" in line]
     told: dict[str, Any] = torch.load(found, weights_only=True)
     return told
 

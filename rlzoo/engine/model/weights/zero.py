@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -290,6 +291,8 @@ def _deepspeed(device: torch.device) -> Any:
         # It would compile an operator of its own at start, and wait for a compiler that was killed.
         deepspeed.ops.__compatible_ops__.update(dict.fromkeys(deepspeed.ops.__compatible_ops__, False))
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # What torch says of DeepSpeed's calls, at every one of them.
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     deepspeed.init_distributed("gloo" if device.type == "cpu" else "nccl", verbose=False)
     return deepspeed
 
