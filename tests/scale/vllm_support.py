@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -76,3 +76,12 @@ def disturb(weights: Replicated, scale: float) -> None:
 
 
 DECODING = Decoding(max_response=16)
+
+
+def greatest_canary(lines: Sequence[Mapping[str, float]]) -> float:
+    """Of all steps, shown to be within the bound of float32; so is every token that was compared, which steps that train nothing do not."""
+    canaries = [line["mismatch/canary"] for line in lines]
+    assert all(0 < canary < 1e-4 for canary in canaries), canaries
+    compared = [line["mismatch/max"] for line in lines if "mismatch/max" in line]
+    assert compared and max(compared) < 1e-4, compared
+    return max(canaries)
