@@ -207,7 +207,7 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
         )
     parents: list[Any] = list(addition.__mro__[1:])
     parent = next(cls for cls in parents if getattr(cls, "name", None) and not cls.addition)
-    part = addition if issubclass(base, parent) else _part(addition)
+    part = addition if issubclass(base, parent) else _part(addition, parent)
     if part is None:
         raise UnknownName(
             f"objective {addition.name!r} adds to objectives made from {parent.name!r}, and {base.name!r} is none of them. "
@@ -244,13 +244,17 @@ def compose(addition: type[Objective[Any]], base: type[Objective[Any]]) -> type[
     )
 
 
-def _part(addition: type[Objective[Any]]) -> type[Objective[Any]] | None:
-    """What an addition adds, as a class that stands over whatever base; None where that is more than the first of its parents."""
-    first: Any = addition.__bases__[0]
+def _part(addition: type[Objective[Any]], parent: type[Objective[Any]]) -> type[Objective[Any]] | None:
+    """What an addition adds, as a class that stands over whatever base; None where it is more than that class beside its parent."""
+    first, *others = addition.__bases__
+    found: Any = first
+    if not getattr(found, "addition", False) or getattr(found, "name", None):
+        return None
+    joins = all(issubclass(parent, other) for other in others)
     methods = any(hasattr(value, "__get__") for value in vars(addition).values())
-    settings = vars(addition.Config).get("__annotations__")
-    alone = getattr(first, "addition", False) and not getattr(first, "name", None)
-    return first if alone and not methods and not settings else None
+    ours = {*found.Config.__mro__, *parent.Config.__mro__}
+    settings = any(vars(cls).get("__annotations__") for cls in addition.Config.__mro__ if cls not in ours)
+    return found if joins and not methods and not settings else None
 
 
 def _declared(config: type[ObjectiveConfig], above: type[ObjectiveConfig]) -> set[str]:

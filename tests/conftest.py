@@ -4,9 +4,8 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault(
-    "PYTHONSAFEPATH", "1"
-)  # of the processes that tests start: as under make, `tests` is not on their path
+# Of the processes that tests start: as under make, `tests` is not on their path.
+os.environ.setdefault("PYTHONSAFEPATH", "1")
 
 import torch
 

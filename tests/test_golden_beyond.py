@@ -530,11 +530,27 @@ class WithSetting(Contrastive[MoreSettings], Grpo[MoreSettings]):
     name, Config = "with-setting", MoreSettings
 
 
+class MoreOnTheWay(MoreSettings):
+    pass
+
+
+class WithSettingBetween(Contrastive[MoreOnTheWay], Grpo[MoreOnTheWay]):
+    name, Config = "with-setting-between", MoreOnTheWay
+
+
+class Mixed:
+    def embedded(self) -> None: ...
+
+
+class WithMixin(Contrastive[McpoContrastiveConfig], Mixed, Grpo[McpoContrastiveConfig]):
+    name, Config = "with-mixin", McpoContrastiveConfig
+
+
 class Joining(Contrastive[McpoContrastiveConfig], Grpo[McpoContrastiveConfig]):
     name, Config = "joining", McpoContrastiveConfig
 
 
-@pytest.mark.parametrize("addition", [Inheriting, WithMethod, WithSetting])
+@pytest.mark.parametrize("addition", [Inheriting, WithMethod, WithSetting, WithSettingBetween, WithMixin])
 def test_over_an_alien_base_nothing_of_an_addition_is_lost(addition: type[Grpo[Any]]):
     """What it adds to its own parent's relatives alone would be left out over another base, and so it is refused there."""
     ppo = registry.objective_class("ppo")
