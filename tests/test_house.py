@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,3 +135,28 @@ def test_a_public_function_that_returns_a_tensor_names_its_shape(path: Path) -> 
         if returns_a_tensor(node) and not overrides and not SHAPE.search(told or ""):
             bare.append(f"{node.name}:{node.lineno}")
     assert bare == []
+
+
+LISTED = ("rlzoo/experiment/presets.py",)
+"""Where arms are listed, for a user to type one word."""
+OF_OTHER_THINGS = {("rlzoo/laws/objective.py", "reinforce")}
+"""A law of that name."""
+
+
+def test_nothing_outside_algorithms_knows_an_objective_but_grpo() -> None:
+    """So that one more needs a module and a line in pyproject.toml. GRPO is what all are measured against."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {*project["entry-points"]["rlzoo.objectives"]} - {"grpo"}
+    assert len(names) > 20
+    known, imported = set(), set()
+    for path in FILES:
+        if path.is_relative_to(ROOT / "algorithms"):
+            continue
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names:
+                known.add((named(path), node.value))
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            imported |= {(named(path), module) for module in modules if module.startswith("rlzoo.algorithms")}
+    assert imported == set()
+    assert {one for one in known if one[0] not in LISTED} == OF_OTHER_THINGS
