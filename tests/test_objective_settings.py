@@ -687,11 +687,14 @@ def test_what_embeds_a_rollout(layer: int, pool: str) -> None:
 # -- defaults ---------------------------------------------------------------------------------------------
 
 DEFAULTS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "golden" / "settings.json").read_text())
-"""By objective and setting: default, bounds and choices, as papers, codes and readings have them. A changed one is changed here on purpose."""
+"""By objective and setting: default, bounds, choices, and how sure the default's source is where it was not read in the paper or its code.
+
+A changed one is changed here on purpose.
+"""
 
 
 def declared(settings: type[Settings]) -> dict[str, Any]:
-    """Default, bounds and choices of each setting; parts of several nested."""
+    """Default, bounds, choices and tag of each setting, but EXACT; parts of several nested."""
     found: dict[str, Any] = {}
     for name, field in settings.model_fields.items():
         if name in ObjectiveConfig.model_fields:
@@ -712,7 +715,9 @@ def declared(settings: type[Settings]) -> dict[str, Any]:
             for word in get_args(part)
             if isinstance(word, str)
         ]
-        found[name] = {"default": field.default, **limits, **({"choices": words} if words else {})}
+        tag = field.json_schema_extra["tag"]
+        sure = {} if tag == "EXACT" else {"tag": tag}
+        found[name] = {"default": field.default, **limits, **({"choices": words} if words else {}), **sure}
     return found
 
 
