@@ -55,6 +55,23 @@ def test_the_usual_addition_to_the_std() -> None:
     close(got, [0.5 / (math.sqrt(0.5) + 1e-6), -0.5 / (math.sqrt(0.5) + 1e-6)])
 
 
+def test_sizes_are_counted_in_float32_unless_told() -> None:
+    ids, valid = torch.tensor([0, 0, 1]), torch.tensor([True, True, False])
+    assert F.group_size(ids, valid).dtype == torch.float32
+    assert F.group_size(ids, valid, D).dtype == D
+
+
+def test_the_number_of_groups_is_a_whole_one() -> None:
+    """Three thirds and six sixths add up to a little less than 2 in binary; the weights are to the last bit those of two groups."""
+    got = F.reduction_weights(torch.ones(9, 1) > 0, "group", torch.tensor([0] * 3 + [1] * 6), 10)[:, 0].tolist()
+    assert got == [1 / 6] * 3 + [1 / 12] * 6
+
+
+def test_the_usual_threshold_of_mastery() -> None:
+    """One half: 2 sqrt(p (1 - p)) beyond it, and 1 up to it."""
+    close(F.majority_scale(tensor(0.25, 0.5, 0.75, 0.9)), [1.0, 1.0, math.sqrt(3) / 2, 0.6])
+
+
 def test_a_share_that_rounding_took_above_one_weighs_nothing() -> None:
     above = tensor(1 + 1e-9)
     assert F.majority_scale(above).tolist() == [0.0]
@@ -66,6 +83,14 @@ def test_a_share_that_rounding_took_above_one_weighs_nothing() -> None:
 
 def test_icepop_keeps_what_lies_at_its_edges() -> None:
     assert F.icepop(tensor(0.0), 1.0, 1.0).tolist() == [1.0]
+
+
+def test_the_log_ratio_of_a_response_stands_at_each_of_its_tokens() -> None:
+    """And nothing of padding is in it, nor it in padding."""
+    mask = torch.tensor([[True, True, False], [True, False, False], [False, False, False]])
+    told = torch.tensor([[0.5, -0.25, 9.0], [2.0, 9.0, 9.0], [9.0, 9.0, 9.0]], dtype=D)
+    assert F.sequence_log_ratio(told, mask).tolist() == [[0.25, 0.25, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    assert F.sequence_log_ratio(told.float(), mask).dtype == torch.float32
 
 
 def test_a_lopsided_divergence_by_hand() -> None:
@@ -122,6 +147,8 @@ def test_what_is_told_of_evidence() -> None:
     assert turned["clipped"] == 1.0  # 1 / 0.4 is 1.5 from 1, and 0.4 only 0.6
     nothing = F.evidence_summary(evidence, sign, ~read, right, 0.5)
     assert nothing == {"auc": 0.5, "auc_low": 0.0, "auc_high": 1.0, "clipped": 0.0}
+    edge = F.evidence_summary(tensor(0.0, 0.0)[:, None], sign[:2], read[:2], right[:2], 0.0)
+    assert edge["clipped"] == 0.0  # a weight at the edge is not cut
 
 
 # -- contrast ---------------------------------------------------------------------------------------------
@@ -130,6 +157,20 @@ def test_what_is_told_of_evidence() -> None:
 def test_rows_too_short_to_have_a_direction_are_not_stretched() -> None:
     close(F.l2_normalize(torch.tensor([[3.0, 4.0], [0.0, 0.0]], dtype=D)), [[0.6, 0.8], [0.0, 0.0]])
     close(F.l2_normalize(torch.tensor([[1.5e-12, 0.0], [0.5e-12, 0.0]], dtype=D)), [[1.0, 0.0], [0.5, 0.0]])
+
+
+def test_the_direction_of_a_groups_right_rows() -> None:
+    """(1, 0) and (0, 1) of one prompt have (1, 1) over its length; a wrong row sees theirs; a prompt without any has none."""
+    z, half = torch.tensor([[1, 0], [0, 1], [-1, 0], [1, 0]], dtype=D), math.sqrt(0.5)
+    found = F.centroids(z, torch.tensor([0, 0, 0, 1]), torch.tensor([True, True, False, False]))
+    close(found, [[half, half], [half, half], [half, half], [0.0, 0.0]])
+
+
+def test_soft_transfer_is_by_similarity_over_temperature() -> None:
+    """0.1 apart at temperature 0.2: shares of 1 and e^-1/2."""
+    similarity, candidates = torch.tensor([[0.5, 0.6, 9.0]], dtype=D), torch.tensor([[True, True, False]])
+    share = 1 / (1 + math.exp(-0.5))
+    close(F.transfer_weights(similarity, candidates, "soft", 1, 0.0, 0.2), [[1 - share, share, 0.0]])
 
 
 def test_transfer_weights_at_their_edges() -> None:
