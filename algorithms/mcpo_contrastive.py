@@ -131,11 +131,12 @@ class Contrastive(Objective[C], Generic[C]):
         head, h_NH = reps.heads["contrast"], reps.embeddings_NH
         bank_KM = head(self.bank_embeddings.to(h_NH)) if len(self.bank_domains) else head(h_NH[:0])
         cross, has_cross, intra, has_intra = self.terms(head(h_NH), bank_KM, rows)
-        if self.config.mode == "reward":  # the head alone learns, on the sum of an anchor's terms
-            return {"head": over_anchors(cross + intra, has_cross | has_intra)}
+        below = super().in_batch_losses(reps, rows)
+        if self.config.mode == "reward":  # of these the head alone learns, on the sum of an anchor's terms
+            return {**below, "head": over_anchors(cross + intra, has_cross | has_intra)}
         cross_term = over_anchors(cross, has_cross, self.config.lambda_cross)
         intra_term = over_anchors(intra, has_intra, self.config.lambda_intra)
-        return {**super().in_batch_losses(reps, rows), "cross": cross_term, "intra": intra_term}
+        return {**below, "cross": cross_term, "intra": intra_term}
 
     def observe(self, batch: RolloutBatch) -> None:
         super().observe(batch)

@@ -520,10 +520,18 @@ def test_which_add_to_a_base() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 1000])
-@pytest.mark.parametrize("name", ADDITIONS)
-def test_nothing_of_a_base_is_lost_under_an_addition(name: str, step: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((name, {}) for name in ADDITIONS),
+        ("mcpo-contrastive", {"mode": "reward"}),
+        ("mcpo-contrastive", {"mode": "both"}),
+    ],
+)
+def test_nothing_of_a_base_is_lost_under_an_addition(name: str, settings: dict[str, str], step: int) -> None:
     cls = registry.compose(registry.objectives.load(name), Laden)
-    objective = cls(cls.Config.model_validate({"name": name}))
+    config = {"name": name, **settings}
+    objective = cls(cls.Config.model_validate(config))
     needs = objective.needs(step)
     assert needs.signals[0] == Signal(name="laden")
     assert needs.because["entropy"] == "laden"
@@ -545,6 +553,6 @@ def test_nothing_of_a_base_is_lost_under_an_addition(name: str, step: int) -> No
     objective.observe(batch)
     state = objective.state_dict()
     assert state["laden"] == step
-    again = cls(cls.Config.model_validate({"name": name}))
+    again = cls(cls.Config.model_validate(config))
     again.load_state_dict(state)
     assert again.state_dict()["laden"] == step
