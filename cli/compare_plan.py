@@ -86,8 +86,10 @@ def _plan_lines(experiment: Experiment, out: Path | None, preset: str | None) ->
         ("each ends at", " or ".join(console.amount(axis, limit) for axis, limit in experiment.budget.items())),
         ("recipe", asked.recipe + (f", then {asked.file}" if asked.file else "")),
     ]
-    if preset in PRESETS and PRESETS[preset].minutes and not (asked.budget or asked.sets or asked.file):
-        lines.append(("takes", f"about {PRESETS[preset].minutes} minutes on two cores"))
+    known = PRESETS.get(preset or "")
+    changed = asked.budget or asked.sets or asked.file
+    if known and not changed and (known.arms, known.controls, known.seeds) == (asked.arms, asked.controls, asked.seeds):
+        lines.append(("takes", f"about {known.minutes} minutes on two cores"))
     if detectable := _detectable(len(asked.seeds), max(1, len(experiment.arms) - len(controls) - 1)):
         lines.append(("can be told", detectable))
     return [*lines, *([("written to", str(out))] if out is not None else [])]

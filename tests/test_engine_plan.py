@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,6 +130,23 @@ def test_problems_are_looked_at_evenly(size: int, every: int, count: int) -> Non
     assert found == [*(f"train-{at}" for at in range(0, size, every)), "validation-0", "validation-1"]
     assert len(found) == count + 2
     assert ids([*some_problems(Source(train=None, test=None))]) == ["train-0", "test-0"]
+
+
+def test_programs_of_one_source_are_found_before_all_of_another_is_looked_at() -> None:
+    """Which made a plan of fifty runs take half a minute."""
+    asked: list[str] = []
+
+    class Watched(Source):
+        def problem(self, split: Split, index: int) -> Problem:
+            asked.append(f"{self.name}-{index}")
+            return replace(super().problem(split, index), verifier=self.name)
+
+    far = VerificationConfig(sandbox_url="http://127.0.0.1:1")
+    assert find_isolation(far, [Watched("maths", train=200), Watched("code", train=200)]) is not None
+    assert asked == ["maths-0", "code-0"]
+    asked.clear()
+    assert find_isolation(far, [Watched("maths", train=3), Watched("logic", train=1)]) is None
+    assert asked == ["maths-0", "logic-0", "maths-1", "maths-2"]
 
 
 def test_verifiers_are_told_the_level_that_was_found() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, zip_longest
 
 from rlzoo import registry
 from rlzoo.config import VerificationConfig
@@ -61,7 +62,9 @@ def _any_programs(settings: VerificationConfig, sources: Sequence[ProblemSource]
         except Exception:  # somebody's verifier that cannot be built, as every verdict on the problem will say
             return False
 
-    return any(runs_programs(problem) for source in sources for problem in some_problems(source))
+    # Sources in turn: where one holds programs, the first problem of each mostly tells.
+    in_turn = chain.from_iterable(zip_longest(*map(some_problems, sources)))
+    return any(runs_programs(problem) for problem in in_turn if problem is not None)
 
 
 def some_problems(source: ProblemSource) -> Iterator[Problem]:
