@@ -43,8 +43,10 @@ def test_step() -> None:
 
 @pytest.mark.long
 def test_objectives() -> None:
-    found = told("objectives", "--steps", "1", "--rounds", "1", *as_flags())
+    other = "opd:teacher_path=tiny-clean"
+    found = told("objectives", "--steps", "1", "--rounds", "1", "--also", other, *as_flags())
     assert found["grpo"]["over_grpo"] == 1 and found["cepo, schedule on"]["seconds"] > 0
+    assert found[other]["score"] > 0  # the teacher's pass
     assert found["price_of_not_skipping"] > 0
 
 
