@@ -1,11 +1,11 @@
-"""Many arms in a table, without a verdict: each one's test score beside the baseline's, and what its steps took.
+"""Many arms in a table, without a verdict: each one's test score beside the baseline's.
 
     python -m benchmarks.screening FOLDER
 
-FOLDER is a comparison's. Prints Markdown: pass@1 over domains; the difference to the baseline with its standard error over
-problems, which says how sure the score of these very checkpoints is and nothing of other seeds; the same seed by seed, with the 95 %
-interval over seeds, as if the arm were the only one; and the median time of a step, of all seeds together. Two runs side by
-side slow each other down, and one more than another, so these times are screened, too.
+FOLDER is a comparison's. Prints Markdown: pass@1 over domains; the difference to the baseline with its standard error over problems, which
+says how sure the score of these very checkpoints is and nothing of other seeds; the same seed by seed; and its 95 % interval over
+seeds, as if the arm were the only one, left out where all seeds say exactly the same. Of times it says nothing: runs side by side
+slow each other down.
 """
 
 from __future__ import annotations
@@ -13,23 +13,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 
 from rlzoo.evals import analysis, gather
 from rlzoo.evals.analysis import Comparison
 from rlzoo.evals.judgement import ArmVerdict
 from rlzoo.evals.wording import bracket, points
 
-HEADER = (
-    "| arm | pass@1 | against {baseline} ± problems | by seed | 95 % over seeds | seconds a step | over {baseline} |\n"
-    "| --- | --- | --- | --- | --- | --- | --- |"
-)
-
-
-def step_seconds(found: Comparison, arm: str) -> float | None:
-    """None for a control that takes no steps."""
-    times = [line["time/step"] for record in found.grid[arm].values() for line in record.metrics]
-    return median(times) if times else None
+HEADER = "| arm | pass@1 | against {baseline} ± problems | by seed | 95 % over seeds |\n| --- | --- | --- | --- | --- |"
 
 
 def by_seed(found: Comparison, arm: str) -> list[float]:
@@ -42,14 +33,11 @@ def lines(found: Comparison) -> Iterator[str]:
     baseline = found.spec.baseline
     yield HEADER.format(baseline=baseline)
     verdicts = {verdict.arm: verdict for verdict in found.verdicts}
-    slow = step_seconds(found, baseline)
     for arm, records in found.grid.items():
-        seconds = step_seconds(found, arm)
         cells = [
             f"`{arm}`",
             f"{100 * fmean(record.final_macro for record in records.values()):.1f}",
             *(_against(found, verdicts[arm]) if arm in verdicts else ("", "", "")),
-            *((f"{seconds:.2f}", f"{seconds / slow:.2f}") if seconds and slow else ("", "")),
         ]
         yield f"| {' | '.join(cells)} |"
 
