@@ -83,8 +83,7 @@ def drawn(found: Sequence[Mutant], seed: int, count: int) -> list[Mutant]:
 def tests_of(mutant: Mutant, recorded: Recorded, within_s: float) -> list[str]:
     """Tests that run the mistake's statement, those with the fewest lines first, as many as fit.
 
-    What runs at import may show in a test that runs no line of the module: all tests then count of a file in which one does, those that
-    do first.
+    What runs at import shows in whoever reads it, which needs to run no line of the module: after tests that do come all others.
     """
 
     def reach(test: str) -> int:
@@ -94,14 +93,14 @@ def tests_of(mutant: Mutant, recorded: Recorded, within_s: float) -> list[str]:
         lines = recorded[test]["lines"].get(mutant.path, ())
         return bool(lines) if mutant.imported else any(mutant.first <= line <= mutant.last for line in lines)
 
-    files = {test.partition("::")[0] for test in recorded if mutant.imported and runs(test)}
+    known = any(map(runs, recorded))
     chosen: list[str] = []
     spent = 0.0
     for test in sorted(recorded, key=lambda test: (not runs(test), reach(test), test)):
-        known = recorded[test]["seconds"]
-        if (runs(test) or test.partition("::")[0] in files) and (not chosen or spent + known <= within_s):
+        takes = recorded[test]["seconds"]
+        if (runs(test) or (mutant.imported and known)) and (not chosen or spent + takes <= within_s):
             chosen.append(test)
-            spent += known
+            spent += takes
     return chosen
 
 

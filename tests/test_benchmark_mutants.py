@@ -173,19 +173,25 @@ def test_tests_that_run_the_statement_are_chosen_those_that_run_little_first() -
         "slow": {"seconds": 90.0, "lines": {"a.py": [2, 3]}},
     }
     assert campaign.tests_of(one, recorded, 30.0) == ["narrow", "wide"]  # the slow one does not fit
-    assert campaign.tests_of(imported, recorded, 30.0) == ["beside", "narrow", "wide"]
+    assert campaign.tests_of(imported, recorded, 30.0) == ["beside", "narrow", "wide", "elsewhere"]
     assert campaign.tests_of(one, {"slow": recorded["slow"]}, 30.0) == ["slow"]  # better one that is late than none
 
 
-def test_what_runs_at_import_is_tried_on_whole_test_files() -> None:
-    """A test that reads only a default runs no line of the module."""
+def test_what_runs_at_import_is_tried_on_tests_that_run_its_module_and_then_on_all() -> None:
+    """A test that reads only a default runs no line of the module, and may stand in any file."""
     imported = operators.of_source(b"A = 1\n", "a.py", "engine")[0]
     recorded = {
         "test_a.py::runs": {"seconds": 1.0, "lines": {"a.py": [2]}},
         "test_a.py::reads": {"seconds": 1.0, "lines": {}},
+        "test_b.py::wide": {"seconds": 1.0, "lines": {"b.py": [2, 3, 4]}},
         "test_b.py::other": {"seconds": 1.0, "lines": {"b.py": [2]}},
     }
-    assert campaign.tests_of(imported, recorded, 30.0) == ["test_a.py::runs", "test_a.py::reads"]
+    first = ["test_a.py::runs", "test_a.py::reads", "test_b.py::other", "test_b.py::wide"]
+    assert campaign.tests_of(imported, recorded, 30.0) == first
+    assert campaign.tests_of(imported, recorded, 3.0) == first[:3]
+    assert (
+        campaign.tests_of(imported, {name: recorded[name] for name in first[2:]}, 30.0) == []
+    )  # nobody runs the module
 
 
 def test_the_share_leaves_out_what_was_struck(tmp_path: Path) -> None:

@@ -373,13 +373,13 @@ def terms_of(objective: Any, batch: RolloutBatch, z: Tensor) -> Mapping[str, InB
 
 
 def test_what_heads_compute() -> None:
-    """With weights that let all through: nothing below 0 passes between an mlp's two matrices; `none` changes nothing."""
+    """With weights that turn signs: nothing below 0 passes between an mlp's two matrices, and all does behind them; `none` changes nothing."""
     x = torch.tensor([[-1.0, 2.0]])
-    for kind, expected in (("mlp", [[0.0, 2.0]]), ("linear", [[-1.0, 2.0]]), ("none", [[-1.0, 2.0]])):
+    for kind, expected in (("mlp", [[-1.0, 0.0]]), ("linear", [[1.0, -2.0]]), ("none", [[-1.0, 2.0]])):
         module = build(name="clipo", head={"kind": kind}).heads(2)["contrast"].module
         with torch.no_grad():
             for parameter in module.parameters():
-                parameter.copy_(torch.eye(2) if parameter.dim() == 2 else torch.zeros(2))
+                parameter.copy_(-torch.eye(2) if parameter.dim() == 2 else torch.zeros(2))
         assert module(x).tolist() == expected
 
 
