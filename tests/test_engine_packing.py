@@ -117,9 +117,13 @@ def test_both_ways_of_masking_keep_rows_apart(
     policy.packing = True
     monkeypatch.setattr(module, "pack", lambda rows, device, **_: pack(rows, device, one_line=one_line))
     packed = policy(rows, pooling=pooling)
-    for one, other in zip((packed.logps_K, packed.entropy_K), (plain.logps_K, plain.entropy_K), strict=True):
-        assert float((one - other).detach().abs().max()) < 1e-13
-    assert float((packed.embeddings_BH - plain.embeddings_BH).detach().abs().max()) < 1e-13
+    rounding = {"sdpa": 1e-13, "eager": 1e-6}[implementation]  # eager attention takes its softmax in float32
+    for one, other in (
+        (packed.logps_K, plain.logps_K),
+        (packed.entropy_K, plain.entropy_K),
+        (packed.embeddings_BH, plain.embeddings_BH),
+    ):
+        assert float((one - other).detach().abs().max()) < rounding
 
 
 @pytest.mark.parametrize("name", sorted(architectures.TRAINED))
