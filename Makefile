@@ -32,6 +32,8 @@ SCALE_PIP = $(VENV_SCALE)/bin/python -m pip install -qq --no-compile --disable-p
 
 # The root holds folders named `verifiers` and `evals`, which are also other people's packages: never import from here.
 export PYTHONSAFEPATH := 1
+# Containers like to switch compiled files off. Every command would compile torch and transformers anew: three times the start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test test-all test-scale test-scale-all lint bench campaign-configs campaign-folders campaign-kills campaign-mutants say-demo say-test say-test-all say-test-scale venv venv-dev lock clean
 .DEFAULT_GOAL := help

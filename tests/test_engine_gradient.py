@@ -5,11 +5,14 @@ Shown on a two-layer random model. Not shown: that a large model's kernels behav
 
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from rlzoo import configure
 from rlzoo.engine.learning.batch import balance_by_length, draw_minibatches
@@ -223,3 +226,21 @@ def test_rows_without_a_response_are_survived():
     rows = Sequences([(3, 4), (3,)], [(), (5, 1)])
     outputs = toy_policy()(rows)
     assert outputs.to_padded(outputs.logps_K, 2, 2)[0].tolist() == [0.0, 0.0]
+
+
+def test_a_failing_rank_is_told_and_ends_the_others(tmp_path: Path) -> None:
+    """The first waits in a collective for the second, which is gone."""
+    file = tmp_path / "fails.py"
+    file.write_text(
+        "import torch.distributed as dist\n"
+        "from rlzoo.algorithms.grpo import Grpo\n\n\n"
+        "class Fails(Grpo):\n"
+        "    def assign_credit(self, batch):\n"
+        "        if dist.is_initialized() and dist.get_rank() == 1:\n"
+        "            raise ValueError('only here')\n"
+        "        return super().assign_credit(batch)\n"
+    )
+    with pytest.raises(ProcessRaisedException, match="ValueError: only here") as raised:
+        gradient_on_ranks(f"{file}:Fails")
+    assert raised.value.error_index == 1
+    assert not [child for child in multiprocessing.active_children() if child.name.startswith("rank ")]

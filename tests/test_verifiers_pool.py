@@ -20,6 +20,7 @@ from rlzoo.types import Problem
 from rlzoo.verifier import SandboxSettings, VerifierContext
 from rlzoo.verifiers import worker
 from rlzoo.verifiers.pool import VerifierPool, _Workers
+from rlzoo.verifiers.starting import worker_context
 from rlzoo.verifiers.worker import Item
 from tests.support import offspring
 
@@ -304,3 +305,28 @@ def test_closing_ends_workers_that_hang(item: Make):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert time.monotonic() - start < 10
+
+
+def told_by(preload: list[str]) -> int | None:
+    """Exit code of a worker: 7 if it has colorsys, which nothing of ours imports, and 8 if not."""
+    process: Any = worker_context(preload).Process(  # type: ignore[attr-defined]
+        target=exec, args=("import sys; sys.exit(7 if 'colorsys' in sys.modules else 8)",)
+    )
+    process.start()
+    process.join(60)
+    code: int | None = process.exitcode
+    return code
+
+
+def test_each_list_of_modules_has_a_server_of_its_own() -> None:
+    assert [told_by(["colorsys"]), told_by(["wave"]), told_by(["colorsys"])] == [7, 8, 7]
+
+
+def test_a_forked_process_has_servers_of_its_own() -> None:
+    assert told_by(["colorsys"]) == 7
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            os._exit(told_by(["colorsys"]) or 0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

@@ -6,14 +6,19 @@ Contract checks and tests run an objective here exactly as a run would, in milli
 from __future__ import annotations
 
 import random
+import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from multiprocessing import connection
+from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessRaisedException
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from rlzoo import registry
@@ -41,6 +46,7 @@ from rlzoo.engine.scorer import Scorer
 from rlzoo.engine.step import Step
 from rlzoo.objective import Objective, ObjectiveConfig, checked_needs
 from rlzoo.types import Credit, Group, Problem, Rollout, Status, Verdict
+from rlzoo.verifiers.starting import worker_context
 
 ALPHABET = "0123456789+-=# "
 DOMAINS = ("maths", "code", "logic")
@@ -282,22 +288,63 @@ def gradient_on_ranks(
 
     `only_first`: keep only one row active, so that every other rank has nothing of its own to do.
     """
-    import tempfile
-
-    import torch.multiprocessing as mp
-
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(  # type: ignore[attr-defined, no-untyped-call]
-            _rank, args=(world, folder, section, seed, groups_seed, only_first, changes), nprocs=world, join=True
-        )
+        _run_ranks(world, Path(folder), section, seed, groups_seed, only_first, changes)
         gradient: Tensor = torch.load(f"{folder}/gradient.pt", weights_only=True)
     return gradient
+
+
+def _run_ranks(world: int, folder: Path, *args: Any) -> None:
+    """`_rank` in so many processes, all ended when the first has failed.
+
+    Raises: ProcessRaisedException, its text that rank's traceback.
+    """
+    context: Any = worker_context([__name__, Qwen2ForCausalLM.__module__])
+    processes = [
+        context.Process(target=_told, args=(rank, world, folder, *args), name=f"rank {rank}", daemon=True)
+        for rank in range(world)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        waiting = {process.sentinel: process for process in processes}
+        while waiting:
+            ended = [waiting.pop(sentinel) for sentinel in connection.wait(list(waiting))]
+            for process in ended:
+                process.join()
+            if any(process.exitcode for process in ended):
+                raise _fault(processes, folder)
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _fault(processes: Sequence[Any], folder: Path) -> ProcessRaisedException:
+    """What went wrong first: the others then fail for want of that rank."""
+    faults = sorted(folder.glob("fault-*"), key=lambda path: path.stat().st_mtime_ns)
+    if faults:
+        rank = int(faults[0].name.removeprefix("fault-"))
+        return ProcessRaisedException(faults[0].read_text(encoding="utf-8"), rank, processes[rank].pid)
+    rank = next(rank for rank, process in enumerate(processes) if process.exitcode)
+    told = f"rank {rank} ended with exit code {processes[rank].exitcode}"
+    return ProcessRaisedException(told, rank, processes[rank].pid)
+
+
+def _told(rank: int, world: int, folder: Path, *args: Any) -> None:
+    """`_rank`, its traceback left in a file."""
+    try:
+        _rank(rank, world, folder, *args)
+    except BaseException:
+        (folder / f"fault-{rank}").write_text(traceback.format_exc(), encoding="utf-8")
+        raise SystemExit(1) from None
 
 
 def _rank(
     rank: int,
     world: int,
-    folder: str,
+    folder: Path,
     section: Any,
     seed: int,
     groups_seed: int,

@@ -13,7 +13,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 
 from rlzoo.config import RunConfig
@@ -117,7 +116,6 @@ def in_a_process(act: Callable[[], object]) -> int:
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        vars(forkserver._forkserver)["_forkserver_pid"] = None  # the parent's is no child of this one
         try:
             act()
         except BaseException:  # told, and never back into the parent's loop
