@@ -228,19 +228,24 @@ def test_rows_without_a_response_are_survived():
     assert outputs.to_padded(outputs.logps_K, 2, 2)[0].tolist() == [0.0, 0.0]
 
 
-def test_a_failing_rank_is_told_and_ends_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fails", "told"),
+    [("raise ValueError('only here')", "ValueError: only here"), ("os._exit(3)", "rank 1 ended with exit code 3")],
+)
+def test_a_failing_rank_is_told_and_ends_the_others(fails: str, told: str, tmp_path: Path) -> None:
     """The first waits in a collective for the second, which is gone."""
     file = tmp_path / "fails.py"
     file.write_text(
+        "import os\n"
         "import torch.distributed as dist\n"
         "from rlzoo.algorithms.grpo import Grpo\n\n\n"
         "class Fails(Grpo):\n"
         "    def assign_credit(self, batch):\n"
         "        if dist.is_initialized() and dist.get_rank() == 1:\n"
-        "            raise ValueError('only here')\n"
+        f"            {fails}\n"
         "        return super().assign_credit(batch)\n"
     )
-    with pytest.raises(ProcessRaisedException, match="ValueError: only here") as raised:
+    with pytest.raises(ProcessRaisedException, match=told) as raised:
         gradient_on_ranks(f"{file}:Fails")
     assert raised.value.error_index == 1
     assert not [child for child in multiprocessing.active_children() if child.name.startswith("rank ")]

@@ -111,7 +111,7 @@ def test_both_ways_of_masking_keep_rows_apart(
 
     policy = toy_policy()
     policy.model.set_attn_implementation(implementation)
-    rows = Sequences([(3, 4, 5), (6,), (7, 8)], [(7, 8, 1), (9, 10, 11, 1), (1,)])
+    rows = Sequences([(3, 4, 5), (6,), (7,)], [(7, 8, 1), (9, 10, 1), (1,)])  # of 6, 4 and 2 tokens: two share a line
     pooling = Pooling()
     plain = policy(rows, pooling=pooling)
     policy.packing = True

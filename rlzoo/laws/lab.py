@@ -322,14 +322,16 @@ def _run_ranks(world: int, folder: Path, *args: Any) -> None:
 
 
 def _fault(processes: Sequence[Any], folder: Path) -> ProcessRaisedException:
-    """What went wrong first: the others then fail for want of that rank."""
-    faults = sorted(folder.glob("fault-*"), key=lambda path: path.stat().st_mtime_ns)
-    if faults:
-        rank = int(faults[0].name.removeprefix("fault-"))
-        return ProcessRaisedException(faults[0].read_text(encoding="utf-8"), rank, processes[rank].pid)
-    rank = next(rank for rank, process in enumerate(processes) if process.exitcode)
-    told = f"rank {rank} ended with exit code {processes[rank].exitcode}"
-    return ProcessRaisedException(told, rank, processes[rank].pid)
+    """What went wrong first, a rank that ended without a word or the first to tell: others then fail for want of it."""
+    faults = {int(path.name.removeprefix("fault-")): path for path in folder.glob("fault-*")}
+    silent = [rank for rank, process in enumerate(processes) if process.exitcode and rank not in faults]
+    if silent:
+        rank = silent[0]
+        text = f"rank {rank} ended with exit code {processes[rank].exitcode}"
+    else:
+        rank = min(faults, key=lambda rank: faults[rank].stat().st_mtime_ns)
+        text = faults[rank].read_text(encoding="utf-8")
+    return ProcessRaisedException(text, rank, processes[rank].pid)
 
 
 def _told(rank: int, world: int, folder: Path, *args: Any) -> None:
