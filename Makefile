@@ -28,7 +28,8 @@ LOCK_DEV := requirements/lock-dev.txt
 LOCK_SCALE := requirements/lock-scale.txt
 # Without --no-compile pip compiles every module of every package; Python compiles the few that are used, when they are.
 PIP_INSTALL = $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -c $(LOCK) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-SCALE_PIP = $(VENV_SCALE)/bin/python -m pip install -qq --no-compile --disable-pip-version-check --no-build-isolation $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# DeepSpeed's setup.py imports modules that lie beside it, which PYTHONSAFEPATH below forbids: pip as a script does not look here.
+SCALE_PIP = PYTHONSAFEPATH= $(VENV_SCALE)/bin/pip install -qq --no-compile --disable-pip-version-check --no-build-isolation $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 # The root holds folders named `verifiers` and `evals`, which are also other people's packages: never import from here.
 export PYTHONSAFEPATH := 1
