@@ -10,6 +10,7 @@ import torch
 
 from rlzoo.algorithms.grpo import Grpo, GrpoConfig
 from rlzoo.algorithms.teaching import (
+    BY_MEAN,
     EVIDENCE_METRICS,
     evidence_factor,
     judged,
@@ -57,8 +58,9 @@ class CepoConfig(GrpoConfig):
     contrast: Literal["answer", "prefix", "suffix"] = setting(
         "answer", source=f"{CODE}; the others are its CoT mode, worse in table 5"
     )
-    """What the teachers are told: the final answer, or the first or last tokens of the best and the worst rollout."""
-    contrast_tokens: int = setting(64, source="no published default", tag="OURS", ge=1)
+    """What the teachers are told: the final answer, or the first or last tokens of the best correct rollout, the answer where there is none,
+    and of the worst."""
+    contrast_tokens: int = setting(200, source=f"{CODE}; cepo.sh has 512", ge=1)
     """How many tokens, for prefix and suffix."""
     teacher: Literal["policy", "snapshot", "initial"] = setting(
         "policy", source=f"{CODE} and {PAPER} table 6: the actor is best"
@@ -74,10 +76,10 @@ C = TypeVar("C", bound=CepoConfig, covariant=True)
 class Cepo(Grpo[C], Generic[C]):
     """A_t = A · [(1 - lambda) + lambda · clip(exp(sign(A) · D_t), 1 ± eps_w)],  D_t = logp(y_t | right) - logp(y_t | rejected).
 
-    arXiv:2605.19436 and `apply_cepo_weighting` (EXACT), then PPO's clipped loss. lambda_s = lambda_0 · max(0, 1 - (s - 1) / T_warm).
+    arXiv:2605.19436 and `apply_cepo_weighting` (EXACT), then the base's loss: GRPO's clipped one unless it says otherwise. lambda_s = lambda_0 · max(0, 1 - (s - 1) / T_warm).
 
     Sets: `right` is the prompt's answer, `rejected` the final answer of its lowest-scoring incorrect rollout, the first of equals;
-    one pair for all rollouts of a prompt. Groups whose rewards are equal are not read.
+    one pair for all rollouts of a prompt; an empty one is no evidence. Groups whose rewards are equal are not read.
 
     Normaliser: all response tokens of the update.
 
@@ -112,14 +114,14 @@ class Cepo(Grpo[C], Generic[C]):
         rejected = [group.rollouts[i] for i in judged(group, correct=False)]
         worst = min(rejected, key=score_of, default=None)  # the first of equals
         if signal == "positive":
-            best = max((group.rollouts[i] for i in judged(group)), key=score_of, default=None)
-            told: Context = (
-                hint(group.problem.answer or "") if self.config.contrast == "answer" else self._excerpt(best)
-            )
+            best = max((group.rollouts[i] for i in judged(group, correct=True)), key=score_of, default=None)
+            by_answer = self.config.contrast == "answer" or best is None
+            told: Context = hint(group.problem.answer or "") if by_answer else self._excerpt(best)
         elif worst is None:
             told = None if self.config.empty_negative == "grpo" else Insert("")
         elif self.config.contrast == "answer":
-            told = hint((worst.verdict.extracted if worst.verdict else None) or worst.text[:UNBOXED_CHARS])
+            rejected_answer = (worst.verdict.extracted if worst.verdict else None) or worst.text[:UNBOXED_CHARS]
+            told = hint(rejected_answer if rejected_answer.strip() else group.problem.answer or "")
         else:
             told = self._excerpt(worst)
         return [told] * len(group.rollouts)
@@ -141,4 +143,5 @@ class Cepo(Grpo[C], Generic[C]):
         evidence_BT = torch.where(read_BT, batch.signals["positive"] - batch.signals["negative"], 0.0)
         shown = show_evidence(credit, batch, evidence_BT, read_BT, mix, self.config.evidence_clip)
         factor_BT = evidence_factor(credit.advantages_BT, evidence_BT, mix, self.config.evidence_clip)
-        return replace(shown, advantages_BT=credit.advantages_BT * factor_BT)
+        told = credit.warnings + (BY_MEAN,) * (not self.by_token())
+        return replace(shown, advantages_BT=credit.advantages_BT * factor_BT, warnings=told)

@@ -94,7 +94,9 @@ class Clipo(Grpo[C], Generic[C]):
             else {}
         )
         least = max(below.min_group, 3 if within else 2)
-        return replace(below, embeddings=pooling, min_group=least, because={**below.because, **told})
+        still = below.heads_only or step <= self.config.head_steps
+        told = {**below.because, **told}
+        return replace(below, embeddings=pooling, min_group=least, heads_only=still, because=told)
 
     def heads(self, hidden: int) -> Mapping[str, Head]:
         return {**super().heads(hidden), "contrast": make_head(self.config.head, hidden)}

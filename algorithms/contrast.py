@@ -28,7 +28,8 @@ class HeadSettings(Settings):
     kind: Literal["linear", "mlp", "none"] = setting(
         "linear", source=f"the paper says a lightweight head; {CLIPO}", tag="INFERRED"
     )
-    """What maps an embedding to the sphere on which cosines are taken: one matrix, two with a ReLU between, or nothing."""
+    """What maps an embedding to the sphere on which cosines are taken: one matrix, two with a ReLU between, or nothing. None has a
+    bias, so that an embedding's length changes nothing."""
     dim: int = setting(128, source="unpublished; our reading", tag="OURS", ge=1)
     """Output size; the hidden size if that is smaller."""
     lr: float = setting(1e-3, source=CLIPO, tag="INFERRED", gt=0)
@@ -41,7 +42,7 @@ def make_head(settings: HeadSettings, hidden: int) -> Head:
     """The head that `settings` describe, for hidden size `hidden`."""
     size = min(settings.dim, hidden)
     linear = nn.Linear(hidden, size, bias=False)
-    mlp = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, size))
+    mlp = nn.Sequential(nn.Linear(hidden, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, size, bias=False))
     modules: dict[str, nn.Module] = {"linear": linear, "mlp": mlp, "none": nn.Identity()}
     return Head(module=modules[settings.kind], kind="rollout", lr=settings.lr, weight_decay=settings.weight_decay)
 

@@ -29,6 +29,12 @@ class DapoConfig(GrpoConfig):
     """Share of `sampling.max_response`, at its end, over which the punishment falls from 0 to -1."""
 
 
+NONE_MIXED = (
+    "of all prompts drawn for a step none had both right and wrong rollouts: it goes on with those drawn last, which only lengths and other "
+    "shaping tell apart. Use easier or harder problems, or raise sampling.max_resample."
+)
+
+
 class Dapo(Grpo[DapoConfig]):
     """A_i as GRPO's from R_i + overlong(n_i); loss = -min(r A, clip(r, 0.8, 1.28) A), the mean over all tokens of the update.
 
@@ -36,7 +42,7 @@ class Dapo(Grpo[DapoConfig]):
     `sampling.max_response` and C a fifth of it.
 
     Sets: only prompts with 0 < right < G judged rollouts stay in the step; for others new ones are drawn, up to
-    `sampling.max_resample` times.
+    `sampling.max_resample` times. Where none is found the step goes on with those drawn last, and says so.
 
     Normaliser: all judged tokens of the update.
 
@@ -57,6 +63,10 @@ class Dapo(Grpo[DapoConfig]):
         return kept_P & kept_P.new_zeros(len(kept_P)).index_put((batch.group_ids_B,), mixed_B)
 
     def assign_credit(self, batch: RolloutBatch) -> Credit:
+        credit = self._credit(batch)
+        return replace(credit, warnings=credit.warnings + (NONE_MIXED,) * (not self.keep(batch).any()))
+
+    def _credit(self, batch: RolloutBatch) -> Credit:
         if not self.config.overlong:
             return super().assign_credit(batch)
         limit = batch.max_response

@@ -43,6 +43,9 @@ class Gmpo(Grpo[GmpoConfig]):
     name = "gmpo"
     Config = GmpoConfig
 
+    def by_token(self) -> bool:
+        return False
+
     def surrogate(self, micro: MicroBatch) -> Tensor:
         return S.geometric_surrogate(
             F.log_ratio(micro.logps_BT, micro.old_logps_BT),

@@ -112,6 +112,10 @@ class Grpo(Objective[C], Generic[C]):
         share, parts_B = self.config.entropy_top, batch.update_ids_B
         return acting_BT * returns.top_share(batch.entropy_BT, batch.loss_mask_BT, share, parts_B)
 
+    def by_token(self) -> bool:
+        """Whether advantages that differ within a response act as such, and not by their mean alone."""
+        return True
+
     def surrogate(self, micro: MicroBatch) -> Tensor:
         """The policy term's loss. [B, T]"""
         return F.clipped_surrogate(

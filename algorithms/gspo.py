@@ -49,6 +49,9 @@ class Gspo(Grpo[C], Generic[C]):
     Config = GspoConfig
     exemptions = {"settings": "token tells only where an addition gives the tokens of a response unlike advantages"}
 
+    def by_token(self) -> bool:
+        return self.config.token
+
     def surrogate(self, micro: MicroBatch) -> Tensor:
         log_ratio_BT = F.log_ratio(micro.logps_BT, micro.old_logps_BT)
         log_s_BT = S.sequence_mean(log_ratio_BT, micro.rollouts.response_mask_BT).expand_as(log_ratio_BT)

@@ -69,7 +69,7 @@ class ContrastiveConfig(ObjectiveConfig):
     floor: float = setting(0.5, source=CLIPO, tag="INFERRED", ge=0)
     """The reward bonus is never below minus this."""
     memory_bank: int = setting(0, source=OURS, tag="OURS", ge=0)
-    """Embeddings of earlier correct rollouts kept as candidates; needed if a step holds one domain. 0 = none."""
+    """Embeddings of earlier correct rollouts kept as candidates; needed if a step holds one domain, for mode loss. 0 = none."""
 
 
 C = TypeVar("C", bound=ContrastiveConfig, covariant=True)
@@ -123,7 +123,7 @@ class Contrastive(Objective[C], Generic[C]):
             batch, bonus = with_bonus(batch, cross + intra, self.config.reward_lambda, self.config.floor)
             metrics = {"contrastive/bonus": bonus}
         credit = super().assign_credit(batch)
-        alone = batch.domain_ids_B.unique().numel() < 2 and not len(self.bank_domains)
+        alone = batch.domain_ids_B.unique().numel() < 2 and not (len(self.bank_domains) and self.config.mode == "loss")
         return replace(credit, metrics={**credit.metrics, **metrics}, warnings=credit.warnings + (ONE_DOMAIN,) * alone)
 
     def in_batch_losses(self, reps: Representations, rows: RolloutBatch) -> Mapping[str, InBatchTerm]:

@@ -51,7 +51,7 @@ class McpoMasteryConfig(GrpoConfig):
     scale_threshold: float = setting(0.5, source=f"{PAPER} eq. 12", tag="EXACT-2", gt=0, le=1)
     """Group accuracy above which the query weight is held at its value there instead of vanishing; 1 switches it off."""
     advantage_clip: float | None = setting(
-        None, source="not in the paper: at 15/16 correct a wrong rollout gets -8", tag="OURS", gt=0
+        None, source="not in the paper: at 15/16 correct a wrong rollout gets -7.7", tag="OURS", gt=0
     )
     """Bound on the absolute advantage; None = off."""
     keep_all_wrong: bool = setting(
@@ -66,7 +66,7 @@ C = TypeVar("C", bound=McpoMasteryConfig, covariant=True)
 class McpoMastery(Grpo[C], Generic[C]):
     """A_i = (R_i - mean R) / (std R · scale(p) + eps), scale = 2 sqrt(p(1 - p)) for p > 1/2; + beta · mean over p(x) = 1 of phi(d).
 
-    arXiv:2604.16972 eq. 7-15 (EXACT-2). d = logp - logp_old by the trainer; phi is zero for |d| <= delta and
+    arXiv:2604.16972 eq. 7-15 (EXACT-2). d = logp - logp_old; phi is zero for |d| <= delta and
     k3(d) - k3(±delta) outside. With one update a step d is zero, so the hinge then needs the other anchor.
 
     Sets: p(x) is the share of the prompt's judged rollouts that are correct; M, the mastered prompts, those with p(x) = 1.

@@ -25,8 +25,8 @@ class OpdConfig(ObjectiveConfig):
     """How far the importance ratio may fall below 1 before its gradient is cut; form reward."""
     clip_high: float = setting(0.2, source="as GRPO's", tag="OURS", gt=0)
     """How far it may rise above 1; form reward."""
-    mix: float = setting(0.5, source=f"{OPSD}: beta of its scripts", ge=0, le=1)
-    """beta of the divergence: 0 = KL(teacher || policy), 1 = KL(policy || teacher), between them Jensen-Shannon; form divergence."""
+    beta: float = setting(0.5, source=f"{OPSD}: beta of its scripts", ge=0, le=1)
+    """0 = KL(teacher || policy), 1 = KL(policy || teacher), between them Jensen-Shannon; form divergence."""
 
 
 class Opd(Objective[OpdConfig]):
@@ -35,11 +35,12 @@ class Opd(Objective[OpdConfig]):
     prime-rl's `opd.py` and TRL's distillation (EXACT as far as code goes); the divergence is that of arXiv:2601.18734.
 
     Sets: all judged rollouts; the verifier's word does not enter. The teacher reads the prompt as the policy was given it, and both are
-    taken at the sampling temperature; whole distributions at temperature 1.
+    taken at the sampling temperature.
 
     Normaliser: all judged tokens of the update.
 
-    Differs: the teacher scores once a step, and what it says stands for all of the step's updates; the ratio is clipped as GRPO's.
+    Differs: the teacher scores once a step, and what it says stands for all of the step's updates, where
+    prime-rl takes the live policy's log-probs, masks tokens that fell by 0.2 and adds 1e-3 · log²r; the ratio is clipped as GRPO's.
     """
 
     name = "opd"
@@ -60,7 +61,7 @@ class Opd(Objective[OpdConfig]):
         teacher = Signal(name="teacher", weights=OtherModel(self.config.teacher_path))
         because = {"signals": "set objective.teacher_path to a folder made by save_pretrained, or a hub name"}
         if self.config.form == "divergence":
-            match = Divergence(signal="teacher", mix=self.config.mix)
+            match = Divergence(signal="teacher", mix=self.config.beta)
             return Needs(signals=(teacher,), divergences=(match,), because=because)
         return Needs(signals=(teacher,), old_logps=True, because=because)
 

@@ -31,16 +31,14 @@ class OpsdConfig(ObjectiveConfig):
     """Over the whole vocabulary; over the teacher's `top_k` likeliest tokens, renormalised; or at the sampled token alone."""
     beta: float = setting(0.5, source=f"{CODE}: its scripts", ge=0, le=1)
     """0 is KL(teacher || student), 1 is KL(student || teacher), between them the generalised Jensen-Shannon divergence."""
-    temperature: float = setting(
-        1.0, source="not in what we could read; 1 leaves both as they are", tag="INFERRED", gt=0
-    )
-    """T_d: what the logits of both are divided by before they are compared; not for form sampled."""
+    temperature: float | None = setting(None, source=f"{CODE}: the one it samples at", gt=0)
+    """T_d: what the logits of both are divided by before they are compared; None = the sampling temperature; not for form sampled."""
     top_k: int = setting(50, source=CODE, ge=1)
     """How many tokens, for form topk."""
     teacher: Literal["initial", "ema", "policy"] = setting("initial", source=f"{CODE}: fixed to step 0, recommended")
     """Whose weights read: those of the run's start, a running average, or the current ones."""
     ema_decay: float = setting(0.999, source=CODE, ge=0, lt=1)
-    """Share of the average that stays at each step, for teacher ema."""
+    """Share of the average that stays at each rollout step, for teacher ema; in the code at each optimizer step."""
     teacher_context: Literal["trajectory", "answer"] = setting("trajectory", source=f"{PAPER}, {CODE}")
     """What the teacher is told: a worked solution where the data carry one, or the final answer."""
 

@@ -12,7 +12,7 @@ from rlzoo import returns
 from rlzoo import surrogates as S
 from rlzoo.objective import Objective, ObjectiveConfig, setting
 from rlzoo.settings import Settings
-from rlzoo.types import Credit, Head, MicroBatch, RolloutBatch, Term
+from rlzoo.types import Credit, Head, MicroBatch, Needs, RolloutBatch, Term
 
 PPO = "arXiv:1707.06347"
 VAPO = "arXiv:2504.05118"
@@ -71,6 +71,10 @@ class Ppo(Objective[PpoConfig]):
     metrics = {
         "critic/explained": ("-", "share of the returns' variance over judged tokens that values explain, at most 1")
     }
+
+    def needs(self, step: int) -> Needs:
+        critic = self.config.critic
+        return Needs(heads_only=step <= critic.warmup_steps and not critic.trunk)
 
     def heads(self, hidden: int) -> Mapping[str, Head]:
         settings, module = self.config.critic, nn.Linear(hidden, 1)

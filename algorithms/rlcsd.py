@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rlzoo.algorithms.grpo import Grpo, GrpoConfig
-from rlzoo.algorithms.teaching import judged, score_of
+from rlzoo.algorithms.teaching import BY_MEAN, judged, score_of
 from rlzoo.data.privileged import reference_prompt
 from rlzoo.objective import setting
 from rlzoo.types import Context, Credit, Group, Needs, RolloutBatch, Signal
@@ -125,6 +125,7 @@ class Rlcsd(Grpo[C], Generic[C]):
             terms={**credit.terms, "policy": policy},
             metrics={**credit.metrics, **told},
             evidence_BT=shift_BT,
+            warnings=credit.warnings + (BY_MEAN,) * (not self.by_token()),
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from rlzoo import functional as F
 from rlzoo.algorithms.grpo import Grpo, GrpoConfig
 from rlzoo.algorithms.teaching import (
+    BY_MEAN,
     EVIDENCE_METRICS,
     evidence_factor,
     show_evidence,
@@ -56,7 +57,7 @@ C = TypeVar("C", bound=RlsdConfig, covariant=True)
 class Rlsd(Grpo[C], Generic[C]):
     """A_t = A · [(1 - lambda) + lambda · clip(exp(sign(A) · D_t), 1 ± eps_w)],  D_t = logp(y_t | told the answer) - logp(y_t).
 
-    arXiv:2604.03128 and `_build_stgca_advantages` (EXACT), then PPO's clipped loss. lambda_s = lambda_0 · max(0, 1 - s / decay).
+    arXiv:2604.03128 and `_build_stgca_advantages` (EXACT), then the base's loss: GRPO's clipped one unless it says otherwise. lambda_s = lambda_0 · max(0, 1 - s / decay).
 
     Sets: the teacher reads the question with its answer beside it and a request to solve it one's own way; rows of prompts
     whose rewards are equal, or without an answer, are not read and keep A.
@@ -114,6 +115,7 @@ class Rlsd(Grpo[C], Generic[C]):
         old = self.config.student == "old"
         evidence_BT, read_BT = self.evidence(batch, batch.old_logps_BT if old else batch.sampler_logps_BT)
         shown = show_evidence(credit, batch, evidence_BT, read_BT, mix, clip)
+        shown = replace(shown, warnings=credit.warnings + (BY_MEAN,) * (not self.by_token()))
         if not old:
             return shown
         factor_BT = evidence_factor(credit.advantages_BT, evidence_BT, mix, clip)

@@ -38,6 +38,12 @@ EVIDENCE_METRICS: Mapping[str, tuple[str, str]] = {
 }
 
 
+BY_MEAN = (
+    "advantages differ within a response, and this loss weighs a response as a whole, so only their mean acts: set objective.token=true, or use "
+    "a base whose loss is per token."
+)
+
+
 def teacher_weights(
     kind: Literal["policy", "initial", "snapshot", "ema"], *, every: int = 1, decay: float = 0.0
 ) -> Weights:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "rewards": "From rewards alone",
-    "additions": "Additions, over any base made from grpo (objective.base)",
+    "additions": "Additions, over any base made from grpo (objective.base), mcpo-contrastive over any",
     "teacher": "From a teacher's distribution",
     "pairs": "From pairs, right against wrong",
     "critic": "With a critic",
@@ -32,7 +32,9 @@ ASKED = {
     "heads": "a small trained head",
     "critic": "a head that values every token",
     "pairs": "summed log-probs of whole responses",
-    "group": "two rollouts a prompt or more",
+    "group": "several rollouts a prompt",
+    "rewards": "rewards within limits, of 0 or more",
+    "model": "another model than the one that is trained",
 }
 
 Wanted = Annotated[
@@ -50,14 +52,13 @@ def command(needs: Wanted = None, cost: Cost = False, json: Json = False) -> Non
 
     for word in needs or ():
         if word not in ASKED:
-            raise UsageError(f"nothing is asked for by the name {word!r}. {did_you_mean(word, ASKED)}")
-    found: list[dict[str, Any]] = []
-    for name in registry.objectives.names():
-        try:
-            found.append({"name": name, **about(registry.objectives.load(name), cost=cost)})
-        except Exception as error:  # another package's objective must not hide the others
-            found.append({"name": name, "error": " ".join(f"{type(error).__name__}: {error}".split())})
-    chosen = [entry for entry in found if set(needs or ()) <= set(entry.get("needs", ()))]
+            raise UsageError(f"--needs knows no {word!r}. {did_you_mean(word, ASKED)}")
+    names, chosen = registry.objectives.names(), list[dict[str, Any]]()
+    with console.stderr().status("reading the objectives") as status:
+        for number, name in enumerate(names, 1):
+            status.update(f"reading the objectives: {number} of {len(names)}, {name}")
+            if told := _told(name, set(needs or ()), cost=cost):
+                chosen.append(told)
     if json:
         for entry in chosen:
             console.print_json(entry)
@@ -65,9 +66,31 @@ def command(needs: Wanted = None, cost: Cost = False, json: Json = False) -> Non
     for group, title in GROUPS.items():
         _print_group(title, [entry for entry in chosen if entry.get("group") == group])
     _print_group("Cannot be loaded", [entry for entry in chosen if "error" in entry])
+    words = {word for entry in chosen for word in entry.get("needs", ())}
+    if words:
+        console.print_heading("What they need")
+        console.print_pairs([(word, meaning) for word, meaning in ASKED.items() if word in words])
+    if cost and chosen:
+        console.hint(
+            "Costs are of a toy step, whose prompts are a few characters: what a teacher is told weighs less in a run."
+        )
     if not chosen:
         console.print_line(f"No objective here needs {' and '.join(needs or ())}.")
     console.hint("Formula, settings with their sources, and costs of one: rlzoo explain NAME")
+
+
+def _told(name: str, needs: Set[str], *, cost: bool) -> dict[str, Any] | None:
+    """What the objective of this name says of itself; None where it does not need all of `needs`."""
+    from rlzoo import registry
+
+    try:
+        objective = registry.objectives.load(name)
+        if not needs <= set(asked(objective)):
+            return None
+        return {"name": name, **about(objective, cost=cost)}
+    except Exception as error:  # another package's objective must not hide the others
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        return None if needs else {"name": name, "error": told}
 
 
 def about(objective: type[Objective[Any]], *, cost: bool = False) -> dict[str, Any]:
@@ -103,22 +126,40 @@ def asked(objective: type[Objective[Any]]) -> list[str]:
 
     built = registry.build_objective(toy_config({"name": objective.name}).objective)
     kinds = {head.kind for head in built.heads(16).values()}
+    needs = built.needs(1)
     here = {
-        **_of_needs(built.needs(1), privileged=type(built).contexts is not _plain().contexts),
+        **_of_needs(needs, informed=_informed(built, needs)),
         "heads": "rollout" in kinds,
         "critic": "token" in kinds,
     }
     return [word for word in ASKED if here[word]]
 
 
-def _of_needs(needs: Needs, *, privileged: bool) -> Mapping[str, bool]:
-    from rlzoo.types import CurrentWeights, Initial
+def _informed(objective: Objective[Any], needs: Needs) -> set[str]:
+    """Signals that are told something of a toy group beyond its prompt."""
+    from rlzoo.laws.lab import toy_groups, toy_policy
+    from rlzoo.types import Insert, Rewrite
+
+    groups = toy_groups(policy=toy_policy())
+    return {
+        signal.name
+        for signal in needs.signals
+        if any(
+            isinstance(context, Rewrite) or (isinstance(context, Insert) and context != Insert(""))
+            for group in groups
+            for context in objective.contexts(signal.name, group)
+        )
+    }
+
+
+def _of_needs(needs: Needs, *, informed: Set[str]) -> Mapping[str, bool]:
+    from rlzoo.types import CurrentWeights, Initial, OtherModel
 
     matched = {divergence.signal for divergence in needs.divergences}
     taught = [
         signal
         for signal in needs.signals
-        if privileged or signal.name in matched or not isinstance(signal.weights, Initial | CurrentWeights)
+        if signal.name in informed | matched or not isinstance(signal.weights, Initial | CurrentWeights)
     ]
     return {
         "teacher": bool(taught),
@@ -130,13 +171,9 @@ def _of_needs(needs: Needs, *, privileged: bool) -> Mapping[str, bool]:
         "entropy": needs.entropy,
         "pairs": needs.sequence_logps,
         "group": needs.min_group > 1,
+        "rewards": needs.rewards != "any",
+        "model": any(isinstance(signal.weights, OtherModel) for signal in needs.signals),
     }
-
-
-def _plain() -> type[Objective[Any]]:
-    from rlzoo.objective import Objective
-
-    return Objective
 
 
 def group_of(objective: type[Objective[Any]], words: Sequence[str]) -> str:

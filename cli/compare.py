@@ -69,7 +69,7 @@ PresetName = Annotated[
         "--preset",
         metavar="NAME",
         autocompletion=completion.presets,
-        help="quick or cpu: arms, controls, seeds and recipe. [default: cpu, if no arm is given]",
+        help="quick, cpu or zoo: arms, controls, seeds and recipe. [default: cpu, if no arm is given]",
     ),
 ]
 Jobs = Annotated[
@@ -139,7 +139,7 @@ def command(
 ) -> None:
     """Train objectives alike, and judge what differs.
 
-    Every arm is trained once a seed, in a process of its own; runs that are finished are kept, so the same command with the same --out goes on where it stopped. Without arms, the four objectives are compared on the embedded default.
+    Every arm is trained once a seed, in a process of its own; runs that are finished are kept, so the same command with the same --out goes on where it stopped. Without arms grpo, mcpo-contrastive, mcpo-mastery and cepo are compared on the embedded default.
     """
     if margin is not None and not margin > 0:
         raise UsageError(

@@ -54,8 +54,14 @@ def about(section: Mapping[str, Any]) -> dict[str, Any]:
     config = toy_config(section).objective
     objective = registry.build_objective(config)
     formula, notes = docstring(cls)
-    parents: list[Any] = list(cls.__mro__[1:])
-    below = next((c for c in parents if getattr(c, "name", None) and c.Config is not cls.Config), None)
+    base = section.get("base")
+    bases = [] if base is None else [base] if isinstance(base, str) else list(base)
+    if bases:  # the loss and its mean are the base's
+        notes = [(label, text) for label, text in notes if label != "normaliser"]
+        below: Any = registry.objective_class(bases[0], bases[1:] or None)
+    else:
+        parents: list[Any] = list(cls.__mro__[1:])
+        below = next((c for c in parents if getattr(c, "name", None) and c.Config is not cls.Config), None)
     inherited = {entry["path"]: entry for entry in described.describe(below.Config)} if below else {}
     entries = [entry for entry in described.describe(cls.Config) if entry["path"] not in ("name", "base")]
     values = _values(config.model_dump(mode="json"))
@@ -66,6 +72,8 @@ def about(section: Mapping[str, Any]) -> dict[str, Any]:
         }
     return {
         "name": section["name"],
+        "base": bases,
+        "base_formula": docstring(below)[0] if bases else None,
         "formula": formula,
         "notes": notes,
         "adds_to": getattr(below, "name", None),
@@ -137,7 +145,7 @@ def _toy_step(section: Mapping[str, Any]) -> dict[str, Any]:
         terms.append(
             {
                 "term": name,
-                "normaliser": "mean over its anchors, rows of one update that see each other",
+                "normaliser": "as the formula says, over rows of one update that see each other",
                 "weight": in_batch.coef,
                 "counts": in_batch.anchors,
                 "acts_on": in_batch.anchors,
@@ -195,8 +203,11 @@ def _values(data: Mapping[str, Any]) -> dict[str, Any]:
 def _print(facts: Mapping[str, Any]) -> None:
     from rlzoo.cli import console, described
 
-    console.print_heading(facts["name"])
+    console.print_heading(" over ".join([facts["name"], *facts["base"]]))
     console.print_pairs([("", facts["formula"])])
+    if facts["base"]:
+        console.print_line()
+        console.print_pairs([(f"over {facts['base'][0]}", facts["base_formula"])])
     for label, text in facts["notes"]:
         console.print_line()
         console.print_pairs([(label, text)])
@@ -214,8 +225,10 @@ def _print(facts: Mapping[str, Any]) -> None:
     for part in facts["needs"]:
         console.print_pairs([(f"from step {part['from_step']}", _asked(part["asks"]))])
     console.print_line()
-    console.print_heading("Costs beyond grpo")
+    console.print_heading("Costs beyond grpo, of a toy step")
     console.print_pairs(cost_lines(facts["cost"]))
+    if facts["cost"]["extra_forward_passes"]:
+        console.print_pairs([("", "Toy prompts are a few characters: what a teacher is told weighs less in a run.")])
     console.print_line()
     console.print_heading("Not fixed by the paper")
     own = {entry["path"]: entry for entry in facts["settings"]}
@@ -224,7 +237,10 @@ def _print(facts: Mapping[str, Any]) -> None:
         for path in facts["differs"]
     ]
     console.print_pairs(differs or [("", "nothing: every default of its own was read in the paper or its code")])
-    console.print_pairs([("exempt from", f"{law}: {why}") for law, why in facts["exemptions"].items()])
+    if facts["exemptions"]:
+        console.print_line()
+        console.print_heading("Laws that it is exempt from")
+        console.print_pairs(list(facts["exemptions"].items()))
     console.print_line()
     console.print_heading("Settings of its own")
     for entry in facts["settings"]:
@@ -261,7 +277,8 @@ def cost_lines(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     copies = cost["model_copies"]
     memory = [f"{copies} further {'copy' if copies == 1 else 'copies'} of the model"] if copies else []
-    memory += [f"{cost['stored_per_token']} numbers a response token"] if cost["stored_per_token"] else []
+    stored = cost["stored_per_token"]
+    memory += [f"{stored} {'number' if stored == 1 else 'numbers'} a response token"] if stored else []
     memory += [f"{cost['stored_per_rollout']} a rollout"] if cost["stored_per_rollout"] else []
     if cost["head_parameters"]:
         memory.append(
@@ -275,7 +292,7 @@ def _asked(asks: Mapping[str, Any]) -> str:
     words = [
         (
             "signals",
-            f"signal {s['name']} (its log-probs under {s['weights']} weights, {s['rows']} rows)",
+            f"signal {s['name']} (its log-probs under {s['weights']}, {s['rows']} rows)",
         )
         for s in asks.get("signals", ())
     ]
@@ -288,6 +305,7 @@ def _asked(asks: Mapping[str, Any]) -> str:
         "sequence_logps": "summed log-probs with gradient",
         "old_logps": "old log-probs of all rows",
         "answers": "every problem's answer",
+        "heads_only": "the policy to stand still while heads learn",
     }
     words += [(key, text) for key, text in plain.items() if key in asks]
     limits = {"nonnegative": "rewards of 0 or more", "share": "rewards between 0 and 1"}

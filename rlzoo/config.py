@@ -297,6 +297,11 @@ class RunConfig(Settings):
                 f"learner.mismatch.mode is {learner.mismatch.mode!r}, but {cut}: the sampler's log-probs are renormalised over the tokens kept and "
                 "the learner's are not, so the ratios are biased. Use learner.mismatch.mode=off, or top_p=1 and top_k=0."
             )
+        if learner.mismatch.mode != "off" and learner.old_logps == "sampler":
+            raise ValueError(
+                f"learner.mismatch.mode is {learner.mismatch.mode!r} and learner.old_logps 'sampler', by which both of its log-probs are the sampler's and "
+                "every ratio is 1. Use learner.old_logps=trainer, or learner.mismatch.mode=off."
+            )
         return self
 
     @field_validator("objective", mode="before")

@@ -62,13 +62,17 @@ GLOSSARY: tuple[Metric, ...] = (
     Metric(
         "trained/kl_old",
         "nats",
-        "k3 estimate of KL(old || now) over trained tokens, by the step's updates; objectives train different tokens",
+        "k3 estimate of KL(old || now) over response tokens of trained rows, by the step's updates; objectives train different tokens",
     ),
-    Metric("trained/ratio_max", "ratio", "largest importance ratio met in the step's updates, at trained tokens"),
+    Metric(
+        "trained/ratio_max",
+        "ratio",
+        "largest importance ratio met in the step's updates, at response tokens of trained rows",
+    ),
     Metric(
         "trained/clipped",
         "0-1",
-        "share of trained tokens whose ratio left [0.8, 1.2]; the same band for every objective",
+        "share of response tokens of trained rows whose ratio left [0.8, 1.2]; the same band for every objective",
     ),
     Metric("loss/<term>", "loss", "the term before its coefficient, mean over the step's updates"),
     Metric("coupled/<term>", "loss", "a loss over rows that see each other, before its coefficient, mean over updates"),

@@ -51,6 +51,14 @@ class MismatchConfig(Settings):
     """With level sequence and low 0, icepop drops whole responses whose ratio is above `high`, and nothing else: a sequence mask."""
     high: float = Field(5.0, gt=0)
 
+    @model_validator(mode="after")
+    def _low_below_high(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(
+                f"low is {self.low:g} and high {self.high:g}: no ratio lies between them. Give a low below high; 0.5 and 5 are usual."
+            )
+        return self
+
 
 Shard = Literal["none", "fsdp2", "zero1", "zero2", "zero3"]
 """Who holds the weights."""

@@ -296,6 +296,19 @@ class ReadsDivergence(Grpo[GrpoConfig]):
         return {"policy": super().token_losses(micro)["policy"] + micro.divergences["teacher"]}
 
 
+class ReadsValues(Grpo[GrpoConfig]):
+    def assign_credit(self, batch: RolloutBatch) -> Credit:
+        values_BT = batch.values["value"]
+        credit = super().assign_credit(batch)
+        return replace(credit, advantages_BT=credit.advantages_BT - values_BT)
+
+
+class ReadsHead(Grpo[GrpoConfig]):
+    def token_losses(self, micro: MicroBatch) -> Mapping[str, Tensor]:
+        values_BT = micro.heads["value"]
+        return {"policy": super().token_losses(micro)["policy"] + values_BT}
+
+
 class CouplesUnasked(Grpo[GrpoConfig]):
     def in_batch_losses(self, reps: Representations, rows: RolloutBatch) -> Any:
         return {"spread": InBatchTerm(loss=torch.zeros(()))}

@@ -76,6 +76,18 @@ def test_normalisers_are_the_terms_own(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_composed_one_and_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     both = facts(capsys, "cepo", "--set", "objective.base=mcpo-mastery")
     assert {"policy", "hinge_kl"} == {term["term"] for term in both["terms"]}
+    assert both["base_formula"] == facts(capsys, "mcpo-mastery")["formula"]
+    assert both["adds_to"] == "mcpo-mastery"
+    assert "normaliser" not in dict(both["notes"]), "the mean is the base's"
+    added = {entry["path"] for entry in both["settings"] if entry["own"]}
+    assert {"mix", "evidence_clip", "warm_steps"} <= added
+    assert not {"scale_threshold", "hkl.beta", "kl_coef"} & added
+    three = " ".join(told(capsys, "cepo", "--set", "objective.base=[mcpo-mastery,dapo]").split())
+    assert three.startswith("cepo over mcpo-mastery over dapo ")
+    over = " ".join(told(capsys, "rlsd", "--set", "objective.base=gspo").split())
+    assert over.startswith("rlsd over gspo ")
+    assert "over gspo: s_i = exp(" in over
+    assert "Laws that it is exempt from settings: token tells only" in over
     own = tmp_path / "own.py"
     own.write_text(
         'from rlzoo.algorithms.grpo import Grpo\n\n\nclass Own(Grpo):\n    """A_i = R_i.\n\n    Sets: none.\n    """\n',

@@ -243,6 +243,15 @@ def test_algos_are_grouped_and_found_by_what_they_need(shell: Shell) -> None:
     assert entries["grpo"]["needs"] == ["group"]
     assert entries["mcpo-contrastive"]["needs"] == ["domains", "embeddings", "heads", "group"]
     assert entries["mcpo-mastery"]["needs"] == ["updates", "group"]
+    assert (
+        entries["dpo"]["needs"] == entries["ipo"]["needs"] == ["reference", "pairs", "group"]
+    )  # nobody is told anything
+    assert entries["opd"]["needs"] == ["teacher", "model"]
+    assert entries["max-rl"]["needs"] == ["group", "rewards"]
+    assert entries["sdpo"]["needs"] == ["teacher", "group"]  # by what it shows
+    found = shell("algos", "--needs", "reference").out
+    assert "What they need" in found and "log-probs under the initial policy" in " ".join(found.split())
+    assert "grpo: " not in found
     both = [
         e["name"]
         for e in map(json.loads, shell("algos", "--needs=teacher", "--needs=answers", "--json").out.splitlines())
@@ -250,7 +259,7 @@ def test_algos_are_grouped_and_found_by_what_they_need(shell: Shell) -> None:
     assert "cepo" in both and not {"grpo", "mcpo-mastery"} & set(both)
     wrong = shell("algos", "--needs", "answer")
     assert wrong.code == 2
-    assert "Did you mean 'answers'?" in wrong.err
+    assert "--needs knows no 'answer'. Did you mean 'answers'?" in wrong.err
 
 
 def test_what_objectives_cost_is_listed(shell: Shell) -> None:

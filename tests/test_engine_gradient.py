@@ -117,6 +117,17 @@ def test_how_far_the_sampler_is_from_the_trainer_is_measured_whoevers_log_probs_
     assert metrics["mismatch/ess"] == pytest.approx(1.0, abs=1e-9)
 
 
+def test_corrections_that_could_not_act_are_refused():
+    with pytest.raises(
+        ConfigError, match=r"mismatch.mode is 'tis' and .*every ratio is 1. Use learner.old_logps=trainer"
+    ):
+        configure.load(algo="grpo", assignments=["learner.old_logps=sampler", "learner.mismatch.mode=tis"])
+    with pytest.raises(ConfigError, match=r"low is 6 and high 5: no ratio lies between them"):
+        configure.load(algo="grpo", assignments=["learner.mismatch.mode=icepop", "learner.mismatch.low=6"])
+    for fine in ("learner.mismatch.low=5", "learner.mismatch.high=0.5"):
+        configure.load(algo="grpo", assignments=["learner.mismatch.mode=icepop", fine])
+
+
 @pytest.mark.parametrize("cut", ["top_p=0.9", "top_k=5"])
 def test_a_cut_distribution_is_no_old_policy(cut: str):
     with pytest.raises(ConfigError, match=r"old_logps is 'sampler', but .*Use learner.old_logps=trainer"):

@@ -63,16 +63,19 @@ def test_nothing_is_asked_of_weights_that_are_not_trained() -> None:
 # -- divergences ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("temperature", "sampled_at"), [(0.5, 1.3), (None, 0.5)])
 @pytest.mark.parametrize("kind", ["forward", "reverse", "jsd"])
-def test_a_divergence_stands_at_the_tokens_that_the_teacher_read(kind: Any) -> None:
-    """Of five tokens it read three; its own output layer has another bias, and gets no gradient."""
+def test_a_divergence_stands_at_the_tokens_that_the_teacher_read(
+    kind: Any, temperature: float | None, sampled_at: float
+) -> None:
+    """Of five tokens it read three; its own output layer has another bias, and gets no gradient. Both at 0.5: asked for, or sampled at."""
     student, weight, bias = drawn(5, 3).requires_grad_(), drawn(7, 3, seed=1), drawn(7, seed=2)
     teacher, theirs = drawn(3, 3, seed=3).requires_grad_(), drawn(7, seed=4)
     kept = torch.tensor([0, 2, 3])
-    asked = Divergence(signal="s", kind=kind, mix=0.3, temperature=0.5)
+    asked = Divergence(signal="s", kind=kind, mix=0.3, temperature=temperature)
     match = Match(asked, kept, teacher, OutputWeights(weight, theirs))
     for chunk in (2, 9):
-        found = matched_divergence(student, weight, bias, match, chunk=chunk)
+        found = matched_divergence(student, weight, bias, match, temperature=sampled_at, chunk=chunk)
         own = ((student[kept] @ weight.T + bias) / 0.5).log_softmax(1)
         other = ((teacher @ weight.T + theirs) / 0.5).log_softmax(1).detach()
         torch.testing.assert_close(found[kept], F.divergence(own, other, kind, 0.3))
@@ -80,7 +83,7 @@ def test_a_divergence_stands_at_the_tokens_that_the_teacher_read(kind: Any) -> N
         found.sum().backward()
     assert teacher.grad is None
     nobody = Match(asked, kept[:0], teacher[:0], OutputWeights(weight, theirs))
-    nothing = matched_divergence(student, weight, bias, nobody, chunk=2)
+    nothing = matched_divergence(student, weight, bias, nobody, temperature=1.0, chunk=2)
     assert nothing.tolist() == [0.0] * 5
     assert nothing.requires_grad
 

@@ -301,6 +301,26 @@ def test_a_critic_learns_and_reaches_the_policy_only_where_asked():
     assert moved == {False: False, True: True}
 
 
+@pytest.mark.parametrize(
+    "section", [{"name": "clipo", "head_steps": 1}, {"name": "ppo", "critic": {"warmup_steps": 1}}]
+)
+def test_a_policy_that_stands_still_neither_decays_nor_ages_its_optimizer(section: dict[str, Any]) -> None:
+    """After a step of three updates in which a head learned alone, the policy is what it was, and its first update as large as ever."""
+    bench = Bench(section, learner={"weight_decay": 0.5, "updates_per_step": 3})
+    before = [parameter.detach().clone() for parameter in bench.policy.parameters()]
+    told = bench.learner.learn(bench.step(GROUPS), 0.0)
+    assert "grad/norm" not in told
+    assert told["learner/updates"] == 3
+    assert all(torch.equal(a, b) for a, b in zip(before, bench.policy.parameters(), strict=True))
+    optimizer = bench.store.optimizer  # type: ignore[attr-defined]
+    assert not optimizer.state
+    assert all(told[f"head/{name}"] > 0 for name in bench.heads.heads)
+    moving = bench.learner.learn(bench.step(GROUPS, 2), 0.0)
+    assert moving["grad/norm"] > 0
+    assert not all(torch.equal(a, b) for a, b in zip(before, bench.policy.parameters(), strict=True))
+    assert {float(state["step"]) for state in optimizer.state.values()} == {3.0}
+
+
 def test_a_batch_without_values_is_an_error_that_names_them():
     with pytest.raises(KeyError, match="value"):
         build(name="ppo").assign_credit(replace(critic_batch(), values={}))
@@ -341,7 +361,7 @@ def test_opd_rewards_what_the_teacher_is_surer_of():
 def test_opd_by_divergence_is_that_of_full_distributions(mix: float, kind: Any):
     from rlzoo import functional as F
 
-    bench = Bench({"name": "opd", "form": "divergence", "mix": mix}, logit_elements=200)
+    bench = Bench({"name": "opd", "form": "divergence", "beta": mix}, logit_elements=200)
     step = bench.step(GROUPS)
     whole = bench.learner.backward(bench.update(step).update, step.needs, step.costs)
     teacher, total, count = toy_policy(1), 0.0, 0

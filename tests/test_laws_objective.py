@@ -230,7 +230,9 @@ def test_a_fault_is_named_with_its_own_line(fault: str, words: str, code: str) -
     [
         ("ReadsWhatItDoesNotAskFor", "reads 'reference'", 'assert batch.signals["reference"] is not None'),
         ("ReadsEmbeddings", "reads embeddings_BH", "length_B1 = batch.embeddings_BH"),
-        ("ReadsDivergence", "reads 'teacher'", 'return {"policy": super()'),
+        ("ReadsDivergence", "reads 'teacher', which needs() does not", 'return {"policy": super()'),
+        ("ReadsValues", "reads 'value', which heads() does not declare", "values_BT = batch.values"),
+        ("ReadsHead", "reads 'value', which heads() does not declare", 'values_BT = micro.heads["value"]'),
         ("CouplesUnasked", "in_batch_losses is never called", "def in_batch_losses"),
     ],
 )

@@ -44,7 +44,7 @@ OPD = Needs(signals=(Signal(name="teacher", weights=OtherModel("")),), old_logps
 TOLD = {"answers": "its teacher is told each problem's solution, or its answer where there is none"}
 OPSD = Needs(
     signals=(Signal(name="informed", weights=Initial()),),
-    divergences=(Divergence(signal="informed", kind="jsd", mix=0.5, temperature=1.0, support=Full()),),
+    divergences=(Divergence(signal="informed", kind="jsd", mix=0.5, temperature=None, support=Full()),),
     answers=True, because=TOLD,
 )  # fmt: skip
 SDPO = Needs(
@@ -137,7 +137,7 @@ def test_what_each_asks_of_a_run_and_why(name: str) -> None:
         ),
         ({"name": "rlcsd", "base": "mcpo-mastery"}, replace(RLCSD, min_updates=2, because={**HINGE, **SIBLINGS})),
         (
-            {"name": "opd", "form": "divergence", "mix": 0.25, "teacher_path": "tiny"},
+            {"name": "opd", "form": "divergence", "beta": 0.25, "teacher_path": "tiny"},
             Needs(
                 signals=(Signal(name="teacher", weights=OtherModel("tiny")),),
                 divergences=(Divergence(signal="teacher", kind="jsd", mix=0.25),), because=NAMED,

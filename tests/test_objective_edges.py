@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from rlzoo import registry
 from rlzoo.algorithms.contrast import row_keys, with_bonus
+from rlzoo.algorithms.dapo import NONE_MIXED
 from rlzoo.algorithms.grpo import Grpo, GrpoConfig
 from rlzoo.algorithms.mcpo_contrastive import ONE_DOMAIN
 from rlzoo.algorithms.mcpo_mastery import NONE_MASTERED
 from rlzoo.algorithms.rlcsd import shuffled
-from rlzoo.algorithms.teaching import judged, score_of, teacher_weights
+from rlzoo.algorithms.teaching import BY_MEAN, judged, score_of, teacher_weights
 from rlzoo.errors import ObjectiveFault
 from rlzoo.types import (
     Context,
@@ -353,6 +354,31 @@ def test_the_hinge_is_called_idle_only_where_mastered_prompts_are_dropped() -> N
     assert over.assign_credit(batch).warnings == (NONE_MASTERED, ONE_DOMAIN)
 
 
+def test_a_step_without_mixed_prompts_is_told_only_where_dapo_would_drop_them() -> None:
+    for rewards, settings, expected in (
+        ([1.0, 0.0], {}, ()),
+        ([0.0, 0.0], {}, (NONE_MIXED,)),
+        ([0.0, 0.0], {"overlong": 0}, (NONE_MIXED,)),
+        ([0.0, 0.0], {"dynamic_sampling": False}, ()),
+    ):
+        credit = build(name="dapo", **settings).assign_credit(batch_of([1, 1], rewards))
+        assert credit.warnings == expected
+
+
+@pytest.mark.parametrize("name", ["cepo", "rlsd", "rlcsd"])
+@pytest.mark.parametrize(
+    ("base", "by_mean"), [({"base": "gspo"}, True), ({"base": "luspo"}, True), ({"base": "gmpo"}, True),
+    ({"base": "gspo", "token": True}, False), ({"base": "luspo", "token": True}, False), ({"base": "vespo"}, False), ({}, False)],
+)  # fmt: skip
+def test_credit_by_token_says_where_only_its_mean_acts(name: str, base: dict[str, Any], by_mean: bool) -> None:
+    names = ("positive", "negative", "informed", "right", "wrong_1")
+    batch = batch_of([2, 1], [1, 0])
+    signals = {key: torch.zeros_like(batch.sampler_logps_BT) for key in names}
+    batch = replace(batch, signals=signals, signal_mask={key: torch.ones(2, dtype=torch.bool) for key in names})
+    warned = build(name=name, **base).assign_credit(batch).warnings
+    assert warned == ((BY_MEAN,) if by_mean else ())
+
+
 # -- contrast ---------------------------------------------------------------------------------------------
 
 Z = torch.tensor([[1, 0], [0, 1], [0.6, 0.8]], dtype=D)
@@ -370,6 +396,24 @@ def terms_of(objective: Any, batch: RolloutBatch, z: Tensor) -> Mapping[str, InB
     reps = Representations(embeddings_NH=z, sequence_logps_N=None, heads={"contrast": nn.Identity()})
     found: Mapping[str, InBatchTerm] = objective.in_batch_losses(reps, batch)
     return found
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_a_heads_direction_is_that_of_any_length(kind: str) -> None:
+    """Without a bias a longer embedding has a longer image, of the same direction."""
+    module = build(name="mcpo-contrastive", head={"kind": kind}).heads(4)["contrast"].module.double()
+    x = torch.tensor([[0.3, -1.0, 2.0, 0.7]], dtype=D)
+    close(module(10 * x), 10 * module(x))
+
+
+@pytest.mark.parametrize(("mode", "told"), [("loss", ()), ("reward", (ONE_DOMAIN,)), ("both", (ONE_DOMAIN,))])
+def test_a_bank_stands_in_for_a_domain_only_where_it_is_read(mode: str, told: tuple[str, ...]) -> None:
+    """The bonus on rewards compares a step's own rollouts."""
+    objective = build(name="mcpo-contrastive", mode=mode, memory_bank=4, **ONE)
+    points = torch.eye(2, dtype=D)
+    batch = replace(batch_of([1, 1], [1, 0]), embeddings_BH=points, projections={"contrast": points})
+    objective.observe(replace(batch, domain_ids_B=torch.ones(2, dtype=torch.long)))
+    assert objective.assign_credit(batch).warnings == told
 
 
 def test_what_heads_compute() -> None:
@@ -459,6 +503,7 @@ def test_while_clipos_head_learns_alone_no_term_of_the_policy_acts() -> None:
         assert set(terms) == {"policy", "kl", "entropy"}
         assert {float(term.loss_weight_BT[0, 0]) for term in terms.values()} == {acts}
         assert objective.acting(batch, torch.ones(2, 1, dtype=D)).tolist() == [[acts], [acts]]  # type: ignore[attr-defined]
+        assert objective.needs(step).heads_only == (not acts)
 
 
 # -- over a base that has everything ----------------------------------------------------------------------

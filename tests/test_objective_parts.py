@@ -379,7 +379,7 @@ EDGES: dict[str, dict[str, str]] = {
     "luspo": {"clip_low": "0 < < 1", "clip_high": "0 <"},
     "mcpo-mastery": {"clip_high": "0 <"},
     "mcpo-contrastive": {"head.lr": "0 <"},
-    "opd": {"clip_low": "0 < < 1", "clip_high": "0 <", "mix": "0 <= <= 1"},
+    "opd": {"clip_low": "0 < < 1", "clip_high": "0 <", "beta": "0 <= <= 1"},
     "opsd": {"beta": "0 <= <= 1", "temperature": "0 <", "top_k": "1 <=", "ema_decay": "0 <= < 1"},
     "sapo": {"tau_positive": "0 <", "tau_negative": "0 <"},
     "sdpo": {"alpha": "0 <= <= 1", "top_k": "1 <=", "ema_decay": "0 <= < 1", "ratio_cap": "0 <"},
@@ -439,14 +439,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "level": "group", "form": "infonce", "tau": 0.05, "reward_lambda": 0.2, "floor": 0.5, "head_steps": 0,
     },
     "opsd": {
-        "form": "full", "beta": 0.5, "temperature": 1.0, "top_k": 50, "teacher": "initial", "ema_decay": 0.999,
+        "form": "full", "beta": 0.5, "temperature": None, "top_k": 50, "teacher": "initial", "ema_decay": 0.999,
         "teacher_context": "trajectory",
     },
     "sdpo": {"form": "topk", "alpha": 0.5, "top_k": 100, "ema_decay": 0.95, "ratio_cap": 2.0},
     "rlcsd": {
         "std_ddof": 0, "lam": 0.5, "tau": 1.3, "delta": 0.02, "eta": 0.5, "wrong_siblings": 1, "wrong_below": 0.5,
     },
-    "opd": {"teacher_path": "", "form": "reward", "clip_low": 0.2, "clip_high": 0.2, "mix": 0.5},
+    "opd": {"teacher_path": "", "form": "reward", "clip_low": 0.2, "clip_high": 0.2, "beta": 0.5},
     "dpo": {"beta": 0.1},
     "ipo": {"beta": 0.1},
     "ppo": {

@@ -383,7 +383,7 @@ def contexts(group: Group, **settings: Any) -> tuple[Any, Any]:
         ({}, Insert(" 42"), Insert(" 7")),  # the first of the two with the lowest reward; the unjudged one is nobody
         ({"contrast": "prefix", "contrast_tokens": 2}, Insert("", (1, 2)), Insert("", (10, 11))),
         ({"contrast": "suffix", "contrast_tokens": 2}, Insert("", (4, 5)), Insert("", (11, 12))),
-        ({"contrast": "prefix"}, Insert("", (1, 2, 3, 4, 5)), Insert("", (10, 11, 12))),  # 64 tokens hold all
+        ({"contrast": "prefix"}, Insert("", (1, 2, 3, 4, 5)), Insert("", (10, 11, 12))),  # 200 tokens hold all
     ],
 )
 def test_what_the_teachers_are_told(settings: dict[str, Any], positive: Insert, negative: Insert) -> None:
@@ -395,9 +395,22 @@ def test_a_rejected_response_without_a_final_answer_is_told_by_its_beginning() -
     assert contexts(Group(problem=PROBLEM, rollouts=(BEST, long)))[1] == Insert(" " + "x" * 49 + "y")
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_rejected_response_is_no_evidence(text: str) -> None:
+    """Both teachers are told the right answer, so that no token is worth more than another."""
+    empty = rollout(text, [3], 0.0, boxed=False)
+    assert contexts(Group(problem=PROBLEM, rollouts=(BEST, empty))) == (Insert(" 42"), Insert(" 42"))
+
+
+def test_a_group_without_a_right_rollout_tells_the_answer_in_place_of_its_best() -> None:
+    """However well a wrong one was paid."""
+    wrong = Group(problem=PROBLEM, rollouts=(NEAR, WORST))
+    assert contexts(wrong, contrast="suffix", contrast_tokens=1) == (Insert(" 42"), Insert("", (12,)))
+
+
 def test_a_group_that_nobody_judged_tells_nothing_of_its_rollouts() -> None:
     group = Group(problem=PROBLEM, rollouts=(UNJUDGED, UNJUDGED))
-    assert contexts(group, contrast="prefix") == (None, None)
+    assert contexts(group, contrast="prefix") == (Insert(" 42"), None)
 
 
 @shows("cepo", "empty_negative")
@@ -658,7 +671,7 @@ def test_heads() -> None:
 
     assert shapes(made()) == [(16, 16)]  # 128, but no more than the hidden size
     assert shapes(made(dim=5)) == [(5, 16)]
-    assert shapes(made(kind="mlp", dim=5)) == [(16, 16), (16,), (5, 16), (5,)]
+    assert shapes(made(kind="mlp", dim=5)) == [(16, 16), (5, 16)]
     assert shapes(made(kind="none")) == []
     assert (made().lr, made().weight_decay, made().kind) == (1e-3, 0.01, "rollout")
     bench = Bench({"name": "mcpo-contrastive", "head": {"lr": 0.5, "weight_decay": 0.25}})

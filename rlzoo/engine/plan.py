@@ -125,10 +125,7 @@ def check_needs(
 
 
 def _extras(needs: Needs) -> list[str]:
-    words = [
-        f"signal {signal.name} ({weights_label(signal.weights)} weights, {signal.rows} rows)"
-        for signal in needs.signals
-    ]
+    words = [f"signal {signal.name} ({weights_label(signal.weights)}, {signal.rows} rows)" for signal in needs.signals]
     words += [f"divergence from {divergence.signal} ({divergence.kind})" for divergence in needs.divergences]
     if needs.embeddings is not None:
         words.append(f"embeddings ({needs.embeddings.pool} of layer {needs.embeddings.layer})")

@@ -30,8 +30,9 @@ OPTIONAL = ("embeddings_BH", "entropy_BT", "old_logps_BT")
 class _Served(dict[str, Tensor]):
     """Tensors by name that refuse names not asked for, and remember which were."""
 
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
+    def __init__(self, values: Mapping[str, Tensor], by: str = "needs") -> None:
         super().__init__(values)
+        self.by = by
         self.read: set[str] = set()
 
     def __getitem__(self, name: str) -> Tensor:
@@ -39,7 +40,7 @@ class _Served(dict[str, Tensor]):
         return super().__getitem__(name)
 
     def __missing__(self, name: str) -> Tensor:
-        raise Broken(f"reads {name!r}, which needs() does not declare", None)
+        raise Broken(f"reads {name!r}, which {self.by}() does not declare", None)
 
     def get(self, name: str, default: Any = None) -> Any:
         return self[name]
@@ -72,12 +73,12 @@ def run_served(subject: Subject, step: Step) -> tuple[Credit, Mapping[str, Tenso
     """Credit and losses [B, T] from tensors that refuse what was not asked for, and the names that were read."""
     objective = objective_of(subject)
     signals = _Served(step.batch.signals)
-    projections, values = _Served(step.batch.projections), _Served(step.batch.values)
+    projections, values = _Served(step.batch.projections, "heads"), _Served(step.batch.values, "heads")
     batch = replace(step.batch, signals=signals, projections=projections, values=values)
     credit = checked_credit(objective, batch)
     micro, _ = as_micro(subject, replace(step, batch=batch, credit=credit))
     divergences = _Served(micro.divergences)
-    losses = objective.token_losses(replace(micro, heads=_Served(micro.heads), divergences=divergences))
+    losses = objective.token_losses(replace(micro, heads=_Served(micro.heads, "heads"), divergences=divergences))
     if step.needs.sequence_logps or step.needs.embeddings is not None:
         objective.in_batch_losses(together(subject, step, micro), batch)
     return credit, losses, signals.read | divergences.read

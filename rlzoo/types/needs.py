@@ -58,10 +58,10 @@ Weights = CurrentWeights | Initial | Ema | Snapshot | Previous | OtherModel
 
 
 def weights_label(weights: Weights) -> str:
-    """Whose weights, in a word for people."""
+    """Whose weights, in words for people."""
     if isinstance(weights, OtherModel):
-        return f"other model: {weights.path or 'not named yet'};"
-    return type(weights).__name__.removesuffix("Weights").lower()
+        return f"another model ({weights.path or 'not named yet'})"
+    return f"{type(weights).__name__.removesuffix('Weights').lower()} weights"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,8 @@ class Divergence:
     signal: str
     kind: Literal["forward", "reverse", "jsd"] = "jsd"
     mix: float = 0.5
-    temperature: float = 1.0
+    temperature: float | None = None
+    """What both logits are divided by; None = the sampling temperature, as for all log-probs."""
     support: Full | StudentTopK | TeacherTopK = field(default_factory=Full)
 
 
@@ -156,6 +157,8 @@ class Needs:
     """Credit itself reads `old_logps_BT`. Losses have them anyway."""
     entropy: bool = False
     """Credit reads `entropy_BT`."""
+    heads_only: bool = False
+    """The policy stands still at this step, and so does its optimizer: only heads learn."""
     domains: int = 1
     """How many domains the run's data must hold."""
     answers: bool = False

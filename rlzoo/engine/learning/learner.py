@@ -56,7 +56,7 @@ class Learner:
             paired = with_in_batch(update, step.needs, self.scorer, step.costs, fresh=number == 0)
             learned_B[index_N] = paired.update.learning()
             whole = self.backward(paired.update, step.needs, step.costs, paired.tally(self.ranks.world))
-            self._apply(whole, lr)
+            self._apply(whole, lr, still=step.needs.heads_only)
             totals.append(whole)
         self.store.clear()
         nothing = {f"loss/{name}": 0.0 for name in step.credit.terms}
@@ -138,14 +138,19 @@ class Learner:
             step.costs.rescored(rows)
         return old_logps_BT
 
-    def _apply(self, whole: Totals, lr: float) -> None:
-        """Clip and step; leave the update out if anything in it is not finite, and stop after too many of those."""
+    def _apply(self, whole: Totals, lr: float, *, still: bool) -> None:
+        """Clip and step; leave the update out if anything in it is not finite, and stop after too many of those.
+
+        `still`: heads alone step. A step of the policy's optimizer by a gradient of zero would decay weights and age its averages.
+        """
         broken = bool(whole.sums.get("nonfinite"))
         for name, size in self.heads.norms().items():
             whole.sums[f"head/{name}"] = float(size)
-        norm = self.store.step(lr, self.config.learner.max_grad_norm, veto=broken)
+        if still:
+            self.store.clear()
+        norm = 0.0 if still else self.store.step(lr, self.config.learner.max_grad_norm, veto=broken)
         if math.isfinite(norm) and not broken:
-            whole.sums["grad/norm"] = norm
+            whole.sums |= {} if still else {"grad/norm": norm}
             self.heads.step()
         else:
             whole.sums["grad/nonfinite"] = 1.0

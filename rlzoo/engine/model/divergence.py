@@ -32,15 +32,19 @@ class Match(NamedTuple):
 
 
 def matched_divergence(
-    student_KH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, match: Match, *, chunk: int
+    student_KH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, match: Match, *, temperature: float, chunk: int
 ) -> Tensor:
-    """Per-token divergence from a teacher's distribution, gradient to the student only; 0 where it did not read. [K]"""
+    """Per-token divergence from a teacher's distribution, gradient to the student only; 0 where it did not read. [K]
+
+    At `temperature`, the sampling temperature, unless another was asked for.
+    """
     asked, teacher = match.asked, match.teacher_output
+    over = temperature if asked.temperature is None else asked.temperature
 
     def part(own_KH: Tensor, weight: Tensor, bias: Tensor | None, given_KH: Tensor) -> Tensor:
         with torch.no_grad():
-            other = logits_of(given_KH, teacher.weight_VH, teacher.bias_V, asked.temperature).log_softmax(1)
-        own = logits_of(own_KH, weight, bias, asked.temperature).log_softmax(1)
+            other = logits_of(given_KH, teacher.weight_VH, teacher.bias_V, over).log_softmax(1)
+        own = logits_of(own_KH, weight, bias, over).log_softmax(1)
         own, other = restrict_support(own, other, asked.support)
         return F.divergence(own, other, asked.kind, asked.mix)
 

@@ -150,7 +150,10 @@ class Policy(nn.Module):
                 hidden_KH, weight_VH, bias_V, rows.targets_K, temperature=self.temperature, chunk=self.chunk
             )
             several = max(1, self.chunk // 4)  # several [K, V] tensors live in one chunk there
-            apart = [matched_divergence(hidden_KH, weight_VH, bias_V, match, chunk=several) for match in matches]
+            apart = [
+                matched_divergence(hidden_KH, weight_VH, bias_V, match, temperature=self.temperature, chunk=several)
+                for match in matches
+            ]
             return *told, *apart
 
         deep = pooling is not None and pooling.layer != -1
