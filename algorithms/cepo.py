@@ -76,7 +76,8 @@ C = TypeVar("C", bound=CepoConfig, covariant=True)
 class Cepo(Grpo[C], Generic[C]):
     """A_t = A · [(1 - lambda) + lambda · clip(exp(sign(A) · D_t), 1 ± eps_w)],  D_t = logp(y_t | right) - logp(y_t | rejected).
 
-    arXiv:2605.19436 and `apply_cepo_weighting` (EXACT), then the base's loss: GRPO's clipped one unless it says otherwise. lambda_s = lambda_0 · max(0, 1 - (s - 1) / T_warm).
+    arXiv:2605.19436 and `apply_cepo_weighting` (EXACT), then the base's loss, GRPO's unless another is named.
+    lambda_s = lambda_0 · max(0, 1 - (s - 1) / T_warm).
 
     Sets: `right` is the prompt's answer, `rejected` the final answer of its lowest-scoring incorrect rollout, the first of equals;
     one pair for all rollouts of a prompt; an empty one is no evidence. Groups whose rewards are equal are not read.

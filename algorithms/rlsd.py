@@ -57,7 +57,8 @@ C = TypeVar("C", bound=RlsdConfig, covariant=True)
 class Rlsd(Grpo[C], Generic[C]):
     """A_t = A · [(1 - lambda) + lambda · clip(exp(sign(A) · D_t), 1 ± eps_w)],  D_t = logp(y_t | told the answer) - logp(y_t).
 
-    arXiv:2604.03128 and `_build_stgca_advantages` (EXACT), then the base's loss: GRPO's clipped one unless it says otherwise. lambda_s = lambda_0 · max(0, 1 - s / decay).
+    arXiv:2604.03128 and `_build_stgca_advantages` (EXACT), then the base's loss, GRPO's unless another is named.
+    lambda_s = lambda_0 · max(0, 1 - s / decay).
 
     Sets: the teacher reads the question with its answer beside it and a request to solve it one's own way; rows of prompts
     whose rewards are equal, or without an answer, are not read and keep A.
