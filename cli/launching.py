@@ -117,15 +117,20 @@ def start(nproc: int, words: list[str], out: Path) -> int:
 
 
 def _ended(codes: Mapping[int, int], nproc: int, out: Path) -> int:
-    """The run's exit code from those of its ranks that ended first; its folder says who was killed, which a rank cannot know of another."""
+    """The run's exit code from those of its ranks that ended first; its folder says who was killed, which a rank cannot know of another.
+
+    Ranks that are ended because another failed may say that they were interrupted: the failure counts.
+    """
     from rlzoo.runs.folder import RunDir
 
     killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
-    for code in (plain.INTERRUPTED, UsageError.exit_code):
-        if not killed and code in codes.values():
-            return code
+    told = set() if killed else set(codes.values())
+    if UsageError.exit_code in told:
+        return UsageError.exit_code
     run = RunDir(out)
     state = run.status().state if run.exists() else ""
+    if plain.INTERRUPTED in told and 1 not in told and (state != "failed" or len(codes) == nproc):
+        return plain.INTERRUPTED
     if killed and state in ("running", "failed"):
         rank, number = next(iter(killed.items()))
         why = " (by hand, or by the kernel where memory ran out)" if number == signal.SIGKILL else ""

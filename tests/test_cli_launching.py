@@ -165,6 +165,9 @@ def test_options_are_handed_on_in_words() -> None:
         ({0: 1, 1: -15}, 1),
         ({0: 2}, 2),
         ({1: 130, 0: -15}, 130),
+        ({1: 130, 0: 130}, 130),
+        ({1: 1, 0: 130}, 1),
+        ({0: 2, 1: 130}, 2),
         ({1: -9, 0: 1}, 1),
         ({1: -9, 0: 130}, 1),
         ({0: -11}, 1),
@@ -172,6 +175,18 @@ def test_options_are_handed_on_in_words() -> None:
 )
 def test_the_exit_code_is_that_of_one_process(codes: dict[int, int], code: int, tmp_path: Path) -> None:
     assert launching._ended(codes, 2, tmp_path / "none") == code
+
+
+def test_a_rank_that_was_ended_after_a_failure_is_no_interrupt(tmp_path: Path) -> None:
+    """The folder knows of the failure, though the rank that failed is not among those that ended first."""
+    run = RunDir(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / "config.yaml").write_text("")
+    for state, code in (("failed", 1), ("interrupted", 130), ("running", 130)):
+        run.write_status(state, step=3)
+        assert launching._ended({0: 130}, 2, run.path) == code
+    run.write_status("failed", step=3)  # of an earlier attempt: all say the same
+    assert launching._ended({0: 130, 1: 130}, 2, run.path) == 130
 
 
 def test_the_folder_says_who_was_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
