@@ -357,18 +357,24 @@ def test_opd_rewards_what_the_teacher_is_surer_of():
     close(gradient, [[-1.5 * 0.4 / 2, 0.5 * 1.5 / 2], [0.0, 0.0]])
 
 
-@pytest.mark.parametrize(("mix", "kind"), [(0.0, "forward"), (0.5, "jsd"), (1.0, "reverse")])
-def test_opd_by_divergence_is_that_of_full_distributions(mix: float, kind: Any):
+@pytest.mark.parametrize(
+    ("mix", "kind", "temperature"),
+    [(0.0, "forward", 1.0), (0.5, "jsd", 1.0), (1.0, "reverse", 1.0), (1.0, "reverse", 2.0)],
+)
+def test_opd_by_divergence_is_that_of_full_distributions(mix: float, kind: Any, temperature: float):
+    """Both at the temperature that the policy samples at."""
     from rlzoo import functional as F
 
     bench = Bench({"name": "opd", "form": "divergence", "beta": mix}, logit_elements=200)
+    bench.policy.temperature = temperature
     step = bench.step(GROUPS)
     whole = bench.learner.backward(bench.update(step).update, step.needs, step.costs)
     teacher, total, count = toy_policy(1), 0.0, 0
     for rollout in (r for group in GROUPS for r in group.rollouts if r.verdict and r.verdict.judged):
         ids, start = torch.tensor([[*rollout.prompt_tokens, *rollout.response_tokens]]), len(rollout.prompt_tokens) - 1
         own, other = (
-            p.model(input_ids=ids).logits[0, start:-1].log_softmax(-1).detach() for p in (bench.policy, teacher)
+            (p.model(input_ids=ids).logits[0, start:-1] / temperature).log_softmax(-1).detach()
+            for p in (bench.policy, teacher)
         )
         total += float(F.divergence(own, other, kind, mix).sum())
         count += len(rollout.response_tokens)

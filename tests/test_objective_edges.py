@@ -363,6 +363,8 @@ def test_a_step_without_mixed_prompts_is_told_only_where_dapo_would_drop_them() 
     ):
         credit = build(name="dapo", **settings).assign_credit(batch_of([1, 1], rewards))
         assert credit.warnings == expected
+    one_of_two = batch_of([1] * 4, [1, 0, 0, 0], groups=[0, 0, 1, 1])
+    assert build(name="dapo").assign_credit(one_of_two).warnings == ()
 
 
 @pytest.mark.parametrize("name", ["cepo", "rlsd", "rlcsd"])
