@@ -140,7 +140,7 @@ def _informed(objective: Objective[Any], needs: Needs) -> set[str]:
     from rlzoo.laws.lab import toy_groups, toy_policy
     from rlzoo.types import Insert, Rewrite
 
-    groups = toy_groups(policy=toy_policy())
+    groups = toy_groups(policy=toy_policy()) if needs.signals else []
     return {
         signal.name
         for signal in needs.signals

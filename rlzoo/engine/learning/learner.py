@@ -146,11 +146,14 @@ class Learner:
         broken = bool(whole.sums.get("nonfinite"))
         for name, size in self.heads.norms().items():
             whole.sums[f"head/{name}"] = float(size)
+        norm = 0.0
         if still:
             self.store.clear()
-        norm = 0.0 if still else self.store.step(lr, self.config.learner.max_grad_norm, veto=broken)
+        else:
+            norm = self.store.step(lr, self.config.learner.max_grad_norm, veto=broken)
         if math.isfinite(norm) and not broken:
-            whole.sums |= {} if still else {"grad/norm": norm}
+            if not still:
+                whole.sums["grad/norm"] = norm
             self.heads.step()
         else:
             whole.sums["grad/nonfinite"] = 1.0
